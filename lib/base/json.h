@@ -1,0 +1,40 @@
+/* JSON through cJSON, with the checks a reader wants.  Getters fail with a sentence that names
+ * `where` (a file) and the key.  Writing never produces NaN or Infinity: null instead. */
+#ifndef QK_BASE_JSON_H
+#define QK_BASE_JSON_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "err.h"
+
+/* Parse a text: the whole of it must be one value.  `where` names it in errors. */
+cJSON *qk_json_parse(const char *text, const char *where, struct qk_err *err);
+/* Read a file ("-" is stdin). */
+cJSON *qk_json_read(const char *path, struct qk_err *err);
+/* Read a file of JSON lines into an array; blank lines are skipped. */
+cJSON *qk_json_read_lines(const char *path, struct qk_err *err);
+
+/* Members that must be there and of that type. */
+int qk_json_text(const cJSON *object, const char *key, const char **value, const char *where,
+                 struct qk_err *err);
+int qk_json_real(const cJSON *object, const char *key, double *value, const char *where,
+                 struct qk_err *err);
+int qk_json_int(const cJSON *object, const char *key, int64_t *value, const char *where,
+                struct qk_err *err);
+const cJSON *qk_json_array(const cJSON *object, const char *key, const char *where,
+                           struct qk_err *err);
+
+/* A number, or null when it is not finite. */
+cJSON *qk_json_number(double value);
+cJSON *qk_json_numbers(const double *values, int64_t count);
+void qk_json_add_number(cJSON *object, const char *key, double value);
+
+/* One line, then a newline.  Numbers are the shortest text that reads back to the same double. */
+void qk_json_print_line(const cJSON *value, FILE *to);
+/* Indented, for files people open. */
+void qk_json_print_pretty(const cJSON *value, FILE *to);
+
+#endif

@@ -1,0 +1,14 @@
+/* SHA-256 of files and bytes, as 64 lower-case hex digits (FIPS 180-4, by libcrypto). */
+#ifndef QK_BASE_SHA256_H
+#define QK_BASE_SHA256_H
+
+#include <stddef.h>
+
+#include "err.h"
+
+enum { QK_SHA256_HEX = 65 };
+
+int qk_sha256_file(const char *path, char hex[QK_SHA256_HEX], struct qk_err *err);
+void qk_sha256_bytes(const void *bytes, size_t n, char hex[QK_SHA256_HEX]);
+
+#endif

@@ -1,0 +1,29 @@
+/* Reading text that may be compressed: plain, .gz, .zst, .xz, by magic bytes, not by name.
+ * "-" is stdin (compressed or not).  A truncated or corrupt stream is an error. */
+#ifndef QK_BASE_TEXTFILE_H
+#define QK_BASE_TEXTFILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "mem.h"
+
+struct qk_textfile;
+
+struct qk_textfile *qk_text_open(const char *path, struct qk_err *err);
+/* Up to n bytes into `to`: how many, 0 at the end, -1 on failure. */
+int64_t qk_text_read(struct qk_textfile *f, void *to, size_t n, struct qk_err *err);
+/* The next line without its newline: 1, 0 at the end, -1 on failure. The line stays valid until
+ * the next call; it may hold NUL bytes. */
+int qk_text_line(struct qk_textfile *f, const char **line, size_t *n, struct qk_err *err);
+void qk_text_close(struct qk_textfile *f);
+
+/* A whole file, decompressed, NUL-terminated in the buffer. */
+int qk_text_slurp(const char *path, struct qk_buffer *to, struct qk_err *err);
+
+/* 0 when the bytes are valid UTF-8 (no surrogates, no overlong forms), else 1 + the offset of the
+ * first bad byte. */
+size_t qk_utf8_check(const void *bytes, size_t n);
+
+#endif
