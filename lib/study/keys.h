@@ -1,7 +1,9 @@
 /* Key statistics: everything qk-probe measures from, gathered from activations on the probe batch
- * or read back from a keys dump; the same numbers either way (lib/FORMAT.md, "keys").
+ * or read back from a keys dump; the same numbers either way (lib/FORMAT.md, "keys dump").
  *
- * Gram matrices and means are sums in double precision of float32 activations.
+ * Gram matrices and means are sums in double precision of float32 activations, taken over blocks
+ * of fixed size in (sequence, position) order: the same bits for any micro-batch and any number of
+ * threads.
  */
 #ifndef QK_STUDY_KEYS_H
 #define QK_STUDY_KEYS_H
@@ -9,39 +11,66 @@
 #include "base/provenance.h"
 #include "model/transformer.h"
 
-enum qk_what { QK_OF_Q, QK_OF_K }; /* index of [2] arrays below */
+enum qk_what { QK_OF_Q, QK_OF_K };         /* index of [2] arrays below */
+extern const char *const qk_what_names[2]; /* "q", "k" */
+
+/* Bits of `sites`: 1 << QK_SITE_..., and this one for the weight blocks. */
+enum { QK_SITE_WEIGHT = QK_SITES, QK_ALL_SITES = (1 << (QK_SITES + 1)) - 1 };
 
 struct qk_keys_layer {
-    /* [site][what]; the last site is "weight" (Gram of the weight block W W^T, no mean, no rows).
+    /* [site][what]; the last site is "weight" (Gram of the weight block, W W^T: no mean, no rows).
      * NULL where absent.  gram [heads, hd, hd], mean [heads, hd] */
     double *gram[QK_SITES + 1][2], *mean[QK_SITES][2];
     float *rows[QK_SITES][2]; /* [heads, n, hd]; with `full` only */
-    double *entropy;   /* [H]: nats, mean over (sequence, position) */
-    double *max_logit; /* [H] */
-    double *gain[2];   /* gain_size numbers; NULL when there is no norm */
+    double *entropy;          /* [H]: nats, mean over (sequence, position); NULL without a batch */
+    double *max_logit;        /* [H]; NULL without a batch */
+    double *gain[2];          /* gain_size numbers; NULL when there is no norm */
 };
 
 struct qk_keys {
     struct qk_config config;
     int64_t step, tokens_seen;
-    int64_t rows;        /* n of every activation site */
-    int64_t sequences;   /* of the batch; rows = sequences * (T - skip_first) */
-    unsigned sites;      /* bit per qk_site; bit QK_SITES for weight */
+    int64_t rows;       /* n of every activation site: sequences * (positions - skip_first) */
+    int64_t sequences;  /* of the batch; 0 without one */
+    int64_t positions;  /* of each sequence: T */
+    int64_t skip_first; /* positions left out at the start of each sequence */
+    unsigned sites;     /* those present */
     bool full;
     struct qk_keys_layer *layers; /* [n_layers] */
 };
 
-/* Run the model over tokens [n_seq, T] and gather.  `skip_first` leaves out that many positions at
- * the start of each sequence (entropy and max_logit still see all). */
-int qk_keys_gather(struct qk_keys *k, struct qk_model *m, const struct qk_config *c,
-                   const int32_t *tokens, int64_t n_seq, int64_t T, int64_t micro_batch,
-                   unsigned sites, int64_t skip_first, bool full, struct qk_err *err);
+static inline int64_t qk_keys_heads(const struct qk_config *c, enum qk_what what)
+{
+    return what == QK_OF_Q ? c->n_heads : c->n_kv_heads;
+}
+/* 0 for none, 1 for scalar, hd otherwise. */
+int64_t qk_keys_gains(const struct qk_config *c);
+
+/* What to gather, and from which tokens [n_seq, T], T <= config.seq_len. */
+struct qk_keys_plan {
+    const int32_t *tokens; /* NULL: no batch, so only weights and gains */
+    int64_t n_seq, T;
+    int64_t micro_batch; /* sequences at once: at most what the model was made for */
+    unsigned sites;
+    int64_t skip_first; /* entropy and max_logit still see every position */
+    bool full;          /* keep the rows too */
+};
+
+/* Run the model `m` of device `d` over the batch and gather into *k, which is overwritten: free
+ * it first if it holds something.  step and tokens_seen are the caller's. */
+int qk_keys_gather(struct qk_keys *k, struct qk_device *d, struct qk_model *m,
+                   const struct qk_config *c, const struct qk_keys_plan *plan, struct qk_err *err);
+/* Weights and gains alone, straight from a checkpoint, without a model or a batch. */
+int qk_keys_of_weights(struct qk_keys *k, struct qk_checkpoint *c, struct qk_err *err);
 void qk_keys_free(struct qk_keys *k);
 
 /* A keys dump. */
 int qk_keys_write(const struct qk_keys *k, const char *path, const struct qk_provenance *p,
                   struct qk_err *err);
 int qk_keys_read(struct qk_keys *k, const char *path, struct qk_err *err);
+
+/* With rows kept: Gram matrices and means anew, without the first positions of each sequence. */
+int qk_keys_skip(struct qk_keys *k, int64_t skip_first, struct qk_err *err);
 
 /* "pre_norm,weight" or "all" -> bits. */
 int qk_keys_sites(const char *text, unsigned *sites, struct qk_err *err);
