@@ -29,15 +29,15 @@ enum {
 };
 
 struct qk_tool {
-    struct qk_command command; /* tool, usage, summary, tables[0]: filled by the tool */
-    unsigned standard;         /* QK_TOOL_* */
+    struct qk_command command;         /* tool, usage, summary, tables[0]: filled by the tool */
+    unsigned standard;                 /* QK_TOOL_* */
     int least_operands, most_operands; /* most < 0: any number */
-    bool no_blas;              /* a tool that never multiplies matrices */
+    bool no_blas;                      /* a tool that never multiplies matrices */
     /* values of the standard options */
-    const char *out;     /* NULL when not given */
-    const char *device;  /* "auto" */
-    int64_t threads;     /* 0: all */
-    int64_t seed;        /* 42 */
+    const char *out;    /* NULL when not given */
+    const char *device; /* "auto" */
+    int64_t threads;    /* 0: all */
+    int64_t seed;       /* 42 */
     bool seed_given, no_provenance, quiet, verbose;
     struct qk_provenance provenance;
     struct qk_option options[10]; /* the standard table, built by qk_tool_start */

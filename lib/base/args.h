@@ -29,30 +29,31 @@ enum qk_opt_kind {
 };
 
 struct qk_option {
-    const char *name;        /* long name; NULL ends the table */
-    char letter;             /* short form or 0 */
+    const char *name; /* long name; NULL ends the table */
+    char letter;      /* short form or 0 */
     enum qk_opt_kind kind;
-    void *value;             /* holds the default until parsed */
-    const char *metavar;     /* "N", "FILE"; NULL for flags; choices shows itself */
-    const char *help;        /* one line; the default is printed behind it */
+    void *value;         /* holds the default until parsed */
+    const char *metavar; /* "N", "FILE"; NULL for flags; choices shows itself */
+    const char *help;    /* one line; the default is printed behind it */
     const char *choices;
     int64_t least, most;
-    bool content_free;       /* cannot change what is written: left out of provenance */
-    const char *heading;     /* printed above this option in --help */
-    bool given;              /* set by the parser */
+    bool content_free;   /* cannot change what is written: left out of provenance */
+    const char *heading; /* printed above this option in --help */
+    bool given;          /* set by the parser */
 };
 
 enum { QK_MOST_TABLES = 4 };
 
 struct qk_command {
-    const char *tool;                         /* "qk-probe" */
-    const char *usage;                        /* "[options] FILE..." */
-    const char *summary;                      /* what it does, a sentence or two */
+    const char *tool;                             /* "qk-probe" */
+    const char *usage;                            /* "[options] FILE..." */
+    const char *summary;                          /* what it does, a sentence or two */
     struct qk_option *tables[QK_MOST_TABLES + 1]; /* ends with NULL */
     /* results of parsing */
-    struct qk_strings operands;  /* what is left, in order */
-    struct qk_strings canonical; /* --name, value pairs that can change the content, then operands */
-    bool help, version;          /* -h/--help or --version was given: nothing else was checked */
+    struct qk_strings operands; /* what is left, in order */
+    struct qk_strings
+        canonical;      /* --name, value pairs that can change the content, then operands */
+    bool help, version; /* -h/--help or --version was given: nothing else was checked */
 };
 
 /* 0, or -1 with a sentence (misuse: print it and exit 2). */

@@ -38,11 +38,11 @@ enum { QK_PLAIN = 0 }; /* zstd level 0: no compression; 1..22: shuffle + zstd (f
 enum { QK_MOST_DIMS = 4 };
 
 struct qk_array_info {
-    bool is_float;          /* else integer */
-    enum qk_type type;      /* nearest type that holds every value */
-    int rank;               /* 0 for a scalar */
+    bool is_float;     /* else integer */
+    enum qk_type type; /* nearest type that holds every value */
+    int rank;          /* 0 for a scalar */
     int64_t dims[QK_MOST_DIMS];
-    int64_t count;          /* product of dims */
+    int64_t count; /* product of dims */
 };
 
 struct qk_h5; /* an open file, for reading or for writing */

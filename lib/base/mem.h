@@ -8,8 +8,8 @@
 
 #include <stddef.h>
 
-void *qk_alloc(size_t count, size_t size);              /* contents undefined */
-void *qk_zalloc(size_t count, size_t size);             /* zeroed */
+void *qk_alloc(size_t count, size_t size);  /* contents undefined */
+void *qk_zalloc(size_t count, size_t size); /* zeroed */
 void *qk_realloc(void *p, size_t count, size_t size);
 char *qk_strdup(const char *s);
 char *qk_format(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -41,7 +41,8 @@ int qk_parse_count(const char *s, int64_t *value, struct qk_err *err)
     double factor = n > 1 ? suffix_factor(s[n - 1]) : 0;
     if (factor == 0) {
         if (qk_parse_int(s, 0, INT64_MAX, value, err) != 0)
-            return qk_fail(err, "'%.80s' is not a count (a whole number, or one with K, M or G)", s);
+            return qk_fail(err, "'%.80s' is not a count (a whole number, or one with K, M or G)",
+                           s);
         return 0;
     }
     if (n >= 40 || strspn(s, "0123456789.") != n - 1)

@@ -17,8 +17,8 @@
 struct qk_out {
     char *path, *temporary; /* temporary is NULL when written straight */
     FILE *stream;
-    int lock;               /* descriptor of the temporary, holds flock */
-    int slot;               /* in live[], -1 when written straight */
+    int lock; /* descriptor of the temporary, holds flock */
+    int slot; /* in live[], -1 when written straight */
 };
 
 /* Names a signal handler may unlink: set and cleared whole, never freed while set. */

@@ -10,8 +10,8 @@ struct qk_progress {
     const char *tool, *unit; /* "qk-train", "tokens" */
     int64_t total;           /* 0: unknown */
     bool quiet;
-    double started, last;    /* seconds, monotonic */
-    int64_t first;           /* done at the start: rates count from here */
+    double started, last; /* seconds, monotonic */
+    int64_t first;        /* done at the start: rates count from here */
     bool on_terminal, open_line;
 };
 

@@ -29,7 +29,7 @@
 #define assert_close(a, b, tolerance)                                                              \
     do {                                                                                           \
         double a_ = (a), b_ = (b);                                                                 \
-        if (!(fabs(a_ - b_) <= (tolerance) * fmax(fabs(b_), 1e-30)))                               \
+        if (!(fabs(a_ - b_) <= (tolerance)*fmax(fabs(b_), 1e-30)))                                 \
             fail_msg("%s = %.17g, expected %.17g within %g", #a, a_, b_, (double)(tolerance));     \
     } while (0)
 

@@ -1,0 +1,179 @@
+#include "base/json.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/textfile.h"
+
+static int line_of(const char *text, const char *at)
+{
+    int line = 1;
+    for (const char *p = text; p < at; p++)
+        line += *p == '\n';
+    return line;
+}
+
+cJSON *qk_json_parse(const char *text, const char *where, struct qk_err *err)
+{
+    size_t bad_byte = qk_utf8_check(text, strlen(text));
+    if (bad_byte)
+        return qk_fail_null(err, "%s: line %d is not valid UTF-8", where,
+                            line_of(text, text + bad_byte - 1));
+    const char *end = NULL;
+    cJSON *value = cJSON_ParseWithOpts(text, &end, 0);
+    if (value) {
+        while (isspace((unsigned char)*end))
+            end++;
+        if (*end == '\0')
+            return value;
+        cJSON_Delete(value);
+    }
+    if (!end)
+        end = text;
+    if (text[strspn(text, " \t\r\n")] == '\0')
+        return qk_fail_null(err, "%s: is empty, expected JSON", where);
+    return qk_fail_null(err, "%s: malformed JSON at line %d", where, line_of(text, end));
+}
+
+cJSON *qk_json_read(const char *path, struct qk_err *err)
+{
+    struct qk_buffer text = {0};
+    cJSON *value = NULL;
+    if (qk_text_slurp(path, &text, err) == 0) {
+        if (memchr(text.at, '\0', text.size))
+            qk_fail(err, "%s: malformed JSON: a zero byte", path);
+        else
+            value = qk_json_parse(text.at, path, err);
+    }
+    qk_buffer_free(&text);
+    return value;
+}
+
+static bool is_blank(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isspace((unsigned char)s[i]))
+            return false;
+    return true;
+}
+
+cJSON *qk_json_read_lines(const char *path, struct qk_err *err)
+{
+    struct qk_textfile *file = qk_text_open(path, err);
+    if (!file)
+        return NULL;
+    cJSON *array = cJSON_CreateArray();
+    const char *line;
+    size_t n;
+    int got, number = 0;
+    while ((got = qk_text_line(file, &line, &n, err)) > 0) {
+        number++;
+        if (is_blank(line, n))
+            continue;
+        char *where = qk_format("%s, line %d", path, number);
+        char *text = qk_format("%.*s", (int)n, line);
+        cJSON *value = qk_json_parse(text, where, err);
+        free(text);
+        free(where);
+        if (!value) {
+            got = -1;
+            break;
+        }
+        cJSON_AddItemToArray(array, value);
+    }
+    qk_text_close(file);
+    if (got < 0) {
+        cJSON_Delete(array);
+        return NULL;
+    }
+    return array;
+}
+
+static const cJSON *member(const cJSON *object, const char *key, const char *where,
+                           struct qk_err *err)
+{
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(object, key);
+    return value ? value : qk_fail_null(err, "%s: has no key '%s'", where, key);
+}
+
+int qk_json_text(const cJSON *object, const char *key, const char **value, const char *where,
+                 struct qk_err *err)
+{
+    const cJSON *item = member(object, key, where, err);
+    if (!item)
+        return -1;
+    if (!cJSON_IsString(item))
+        return qk_fail(err, "%s: '%s' is not text", where, key);
+    *value = item->valuestring;
+    return 0;
+}
+
+int qk_json_real(const cJSON *object, const char *key, double *value, const char *where,
+                 struct qk_err *err)
+{
+    const cJSON *item = member(object, key, where, err);
+    if (!item)
+        return -1;
+    if (!cJSON_IsNumber(item) || !isfinite(item->valuedouble))
+        return qk_fail(err, "%s: '%s' is not a number", where, key);
+    *value = item->valuedouble;
+    return 0;
+}
+
+int qk_json_int(const cJSON *object, const char *key, int64_t *value, const char *where,
+                struct qk_err *err)
+{
+    double real = 0;
+    if (qk_json_real(object, key, &real, where, err) != 0)
+        return -1;
+    if (real != nearbyint(real) || fabs(real) > 9007199254740992.0)
+        return qk_fail(err, "%s: '%s' is not a whole number", where, key);
+    *value = (int64_t)real;
+    return 0;
+}
+
+const cJSON *qk_json_array(const cJSON *object, const char *key, const char *where,
+                           struct qk_err *err)
+{
+    const cJSON *item = member(object, key, where, err);
+    if (item && !cJSON_IsArray(item))
+        return qk_fail_null(err, "%s: '%s' is not an array", where, key);
+    return item;
+}
+
+cJSON *qk_json_number(double value)
+{
+    return isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull();
+}
+
+cJSON *qk_json_numbers(const double *values, int64_t count)
+{
+    cJSON *array = cJSON_CreateArray();
+    for (int64_t i = 0; i < count; i++)
+        cJSON_AddItemToArray(array, qk_json_number(values[i]));
+    return array;
+}
+
+void qk_json_add_number(cJSON *object, const char *key, double value)
+{
+    cJSON_AddItemToObject(object, key, qk_json_number(value));
+}
+
+void qk_json_print_line(const cJSON *value, FILE *to)
+{
+    char *text = cJSON_PrintUnformatted(value);
+    fputs(text, to);
+    putc('\n', to);
+    free(text);
+}
+
+void qk_json_print_pretty(const cJSON *value, FILE *to)
+{
+    char *text = cJSON_Print(value);
+    fputs(text, to);
+    putc('\n', to);
+    free(text);
+}

@@ -1,0 +1,81 @@
+#include "base/provenance.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/sha256.h"
+
+void qk_provenance_begin(struct qk_provenance *p, const struct qk_command *command, bool off)
+{
+    *p = (struct qk_provenance){.off = off, .tool = command->tool};
+    qk_strings_add(&p->argv, command->tool);
+    for (size_t i = 0; i < command->canonical.count; i++)
+        qk_strings_add(&p->argv, command->canonical.at[i]);
+}
+
+void qk_provenance_free(struct qk_provenance *p)
+{
+    qk_strings_free(&p->argv);
+    qk_strings_free(&p->paths);
+    qk_strings_free(&p->hashes);
+}
+
+int qk_provenance_input(struct qk_provenance *p, const char *path, struct qk_err *err)
+{
+    if (p->off || strcmp(path, "-") == 0)
+        return 0;
+    for (size_t i = 0; i < p->paths.count; i++)
+        if (strcmp(p->paths.at[i], path) == 0)
+            return 0;
+    char hex[QK_SHA256_HEX];
+    if (qk_sha256_file(path, hex, err) != 0)
+        return -1;
+    qk_strings_add(&p->paths, path);
+    qk_strings_add(&p->hashes, hex);
+    return 0;
+}
+
+static cJSON *as_json(const struct qk_provenance *p)
+{
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "tool", p->tool);
+    cJSON_AddStringToObject(object, "version", QK_VERSION);
+    cJSON *argv = cJSON_AddArrayToObject(object, "argv");
+    for (size_t i = 0; i < p->argv.count; i++)
+        cJSON_AddItemToArray(argv, cJSON_CreateString(p->argv.at[i]));
+    cJSON *inputs = cJSON_AddArrayToObject(object, "inputs");
+    for (size_t i = 0; i < p->paths.count; i++) {
+        cJSON *input = cJSON_CreateObject();
+        cJSON_AddStringToObject(input, "path", p->paths.at[i]);
+        cJSON_AddStringToObject(input, "sha256", p->hashes.at[i]);
+        cJSON_AddItemToArray(inputs, input);
+    }
+    return object;
+}
+
+char *qk_provenance_text(const struct qk_provenance *p)
+{
+    if (p->off)
+        return NULL;
+    cJSON *object = as_json(p);
+    char *text = cJSON_PrintUnformatted(object);
+    cJSON_Delete(object);
+    return text;
+}
+
+int qk_provenance_to_h5(const struct qk_provenance *p, struct qk_h5 *file, struct qk_err *err)
+{
+    if (p->off)
+        return 0;
+    char *text = qk_provenance_text(p);
+    int bad = qk_h5_put_text(file, "/", "provenance", text, err);
+    free(text);
+    return bad;
+}
+
+void qk_provenance_to_json(const struct qk_provenance *p, struct cJSON *object)
+{
+    if (!p->off)
+        cJSON_AddItemToObject(object, "provenance", as_json(p));
+}

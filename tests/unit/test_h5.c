@@ -1,0 +1,181 @@
+/* HDF5 files: round trips, conversions, exact bytes, damage and absence. */
+#include "check.h"
+
+#include <sys/resource.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/h5.h"
+
+static const char path[] = "test_h5.out.h5";
+
+static void write_sample(void)
+{
+    struct qk_err err;
+    struct qk_h5 *f = qk_h5_create(path, &err);
+    assert_non_null(f);
+    float x[6] = {0, 1, -2.5f, 3.14159274f, 1e-20f, 65504};
+    uint16_t t[3] = {1, 2, 65535};
+    double g[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    assert_works(
+        qk_h5_write(f, "/weights/layers/0/wq", QK_F32, 2, (int64_t[]){2, 3}, QK_F32, x, 0, &err));
+    assert_works(qk_h5_write(f, "/half", QK_BF16, 1, (int64_t[]){6}, QK_F32, x, 1, &err));
+    assert_works(qk_h5_write(f, "/gram", QK_F64, 3, (int64_t[]){2, 2, 2}, QK_F64, g, 3, &err));
+    assert_works(qk_h5_write(f, "/none", QK_F32, 1, (int64_t[]){0}, QK_F32, x, 0, &err));
+    assert_works(qk_h5_create_growing(f, "/train/tokens", QK_U16, 1, &err));
+    assert_works(qk_h5_append(f, "/train/tokens", QK_U16, 3, t, &err));
+    assert_works(qk_h5_append(f, "/train/tokens", QK_U16, 2, t, &err));
+    assert_works(qk_h5_put_text(f, "/", "kind", "sample", &err));
+    assert_works(qk_h5_put_int(f, "/", "version", 1, &err));
+    assert_works(qk_h5_put_real(f, "/gram", "scale", 0.1, &err));
+    assert_works(qk_h5_commit(f, &err));
+}
+
+static void round_trip(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    write_sample();
+    struct qk_h5 *f = qk_h5_open(path, &err);
+    assert_non_null(f);
+    assert_works(qk_h5_expect(f, "sample", 1, &err));
+    float x[6], half[6];
+    assert_works(
+        qk_h5_read_shaped(f, "/weights/layers/0/wq", QK_F32, 2, (int64_t[]){2, 3}, x, &err));
+    assert_true(x[3] == 3.14159274f && x[4] == 1e-20f);
+    assert_works(qk_h5_read(f, "/half", QK_F32, 6, half, &err));
+    assert_true(half[2] == -2.5f && half[3] == 3.140625f && half[5] == 65536.0f);
+    double g[4], wide[6];
+    assert_works(qk_h5_read_rows(f, "/gram", QK_F64, 1, 1, g, &err));
+    assert_true(g[0] == 5 && g[3] == 8);
+    assert_works(qk_h5_read(f, "/half", QK_F64, 6, wide, &err));
+    assert_true(wide[3] == 3.140625);
+    int32_t t[5];
+    assert_works(qk_h5_read(f, "/train/tokens", QK_I32, 5, t, &err));
+    assert_int_equal(t[2], 65535);
+    assert_int_equal(t[4], 2);
+    struct qk_array_info info;
+    assert_works(qk_h5_info(f, "/half", &info, &err));
+    assert_true(info.is_float && info.type == QK_BF16 && info.count == 6);
+    double scale;
+    assert_works(qk_h5_attr_real(f, "/gram", "scale", &scale, &err));
+    assert_true(scale == 0.1);
+    struct qk_strings names = {0};
+    assert_works(qk_h5_members(f, "/weights/layers", &names, &err));
+    assert_int_equal(names.count, 1);
+    assert_string_equal(names.at[0], "0");
+    qk_strings_free(&names);
+    qk_h5_close(f);
+    unlink(path);
+}
+
+static void refusals(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    write_sample();
+    struct qk_h5 *f = qk_h5_open(path, &err);
+    float x[6];
+    int32_t t[6];
+    assert_int_equal(qk_h5_read(f, "/gone", QK_F32, 6, x, &err), -1);
+    assert_string_equal(err.text, "test_h5.out.h5: has no /gone");
+    assert_int_equal(qk_h5_read(f, "/half", QK_F32, 5, x, &err), -1);
+    assert_string_equal(err.text, "test_h5.out.h5: /half has 6 elements, expected 5");
+    assert_int_equal(qk_h5_read(f, "/half", QK_I32, 6, t, &err), -1);
+    assert_string_equal(err.text, "test_h5.out.h5: /half holds bfloat16, expected integers");
+    assert_int_equal(qk_h5_read_shaped(f, "/half", QK_F32, 2, (int64_t[]){2, 3}, x, &err), -1);
+    assert_string_equal(err.text, "test_h5.out.h5: /half has shape 6, expected 2x3");
+    assert_int_equal(qk_h5_expect(f, "tokens", 1, &err), -1);
+    assert_string_equal(err.text, "test_h5.out.h5: is a sample file, expected tokens");
+    assert_int_equal(qk_h5_expect(f, "sample", 2, &err), -1);
+    assert_false(qk_h5_has(f, "/weights/none/at/all"));
+    qk_h5_close(f);
+    assert_null(qk_h5_open("no/such.h5", &err));
+    assert_string_equal(err.text, "no/such.h5: cannot be opened: No such file or directory");
+    unlink(path);
+}
+
+/* Every truncation and a flipped bit in the data are noticed. */
+static void damage(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    write_sample();
+    FILE *file = fopen(path, "rb");
+    static char bytes[1 << 21];
+    size_t n = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    for (int part = 0; part < 8; part++) {
+        file = fopen(path, "wb");
+        fwrite(bytes, 1, n * (size_t)part / 8, file);
+        fclose(file);
+        assert_null(qk_h5_open(path, &err));
+        assert_non_null(strstr(err.text, path));
+    }
+    const float pattern[2] = {-2.5f, 3.14159274f};
+    for (size_t i = 0; i + sizeof pattern < n; i++)
+        if (memcmp(bytes + i, pattern, sizeof pattern) == 0)
+            bytes[i] ^= 1;
+    file = fopen(path, "wb");
+    fwrite(bytes, 1, n, file);
+    fclose(file);
+    struct qk_h5 *f = qk_h5_open(path, &err);
+    float x[6];
+    assert_int_equal(qk_h5_read(f, "/weights/layers/0/wq", QK_F32, 6, x, &err), -1);
+    assert_non_null(strstr(err.text, "/weights/layers/0/wq cannot be read"));
+    qk_h5_close(f);
+    unlink(path);
+}
+
+static void same_bytes(void **state)
+{
+    (void)state;
+    static char one[1 << 21], two[1 << 21];
+    size_t n[2];
+    for (int i = 0; i < 2; i++) {
+        write_sample();
+        FILE *file = fopen(path, "rb");
+        n[i] = fread(i ? two : one, 1, sizeof one, file);
+        fclose(file);
+    }
+    assert_int_equal(n[0], n[1]);
+    assert_memory_equal(one, two, n[0]);
+    unlink(path);
+}
+
+static void disk_full(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    write_sample();
+    struct rlimit old, small;
+    getrlimit(RLIMIT_FSIZE, &old);
+    signal(SIGXFSZ, SIG_IGN);
+    small = old;
+    small.rlim_cur = 100000;
+    setrlimit(RLIMIT_FSIZE, &small);
+    struct qk_h5 *f = qk_h5_create(path, &err);
+    float *big = qk_zalloc(1 << 20, sizeof *big);
+    int bad = qk_h5_write(f, "/big", QK_F32, 1, (int64_t[]){1 << 20}, QK_F32, big, 0, &err);
+    if (bad)
+        qk_h5_discard(f);
+    else
+        bad = qk_h5_commit(f, &err);
+    setrlimit(RLIMIT_FSIZE, &old);
+    free(big);
+    assert_int_equal(bad, -1);
+    assert_int_equal(access("test_h5.out.h5.tmp", F_OK), -1);
+    f = qk_h5_open(path, &err); /* the old file is still whole */
+    assert_non_null(f);
+    qk_h5_close(f);
+    unlink(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(round_trip), cmocka_unit_test(refusals),  cmocka_unit_test(damage),
+        cmocka_unit_test(same_bytes), cmocka_unit_test(disk_full),
+    };
+    return cmocka_run_group_tests_name("h5", tests, NULL, NULL);
+}

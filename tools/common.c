@@ -1,0 +1,155 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "common.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <pcre2.h>
+#include <zstd.h>
+
+#include "base/h5.h"
+#include "base/outfile.h"
+#include "base/threads.h"
+#include "compute/blas.h"
+
+static void standard_table(struct qk_tool *t)
+{
+    struct qk_option *o = t->options;
+    const struct qk_option offered[] = {
+        {"output", 'o', QK_OPT_TEXT, &t->out, "FILE", "where the result goes",
+         .content_free = true},
+        {"device", 0, QK_OPT_TEXT, &t->device, "DEVICE", "auto, cpu, cuda or cuda:N"},
+        {"threads", 0, QK_OPT_INT, &t->threads, "N", "processors to use, 0 for all", .most = 4096,
+         .content_free = true},
+        {"seed", 0, QK_OPT_INT, &t->seed, "N", "seed of every random choice", .most = INT64_MAX},
+    };
+    for (int i = 0; i < 4; i++)
+        if (t->standard & 1u << i)
+            *o++ = offered[i];
+    *o++ = (struct qk_option){"no-provenance",     0,    QK_OPT_FLAG,
+                              &t->no_provenance,   NULL, "leave out how the output was made",
+                              .content_free = true};
+    *o++ = (struct qk_option){"quiet",
+                              'q',
+                              QK_OPT_FLAG,
+                              &t->quiet,
+                              NULL,
+                              "no progress and no remarks",
+                              .content_free = true};
+    *o++ = (struct qk_option){"verbose",           'v',  QK_OPT_FLAG,
+                              &t->verbose,         NULL, "say more on standard error",
+                              .content_free = true};
+    *o = (struct qk_option){0};
+    t->options[0].heading = "Common options";
+}
+
+static void print_version(const struct qk_tool *t)
+{
+    char pcre[64], blas[200];
+    pcre2_config(PCRE2_CONFIG_VERSION, pcre);
+    qk_blas_describe(blas, sizeof blas);
+    printf("%s %s\ncompiler: %s, flags: %s\nBLAS: %s\nHDF5: %s\nzstd: %s\nPCRE2: %s\nCUDA: %s\n",
+           t->command.tool, QK_VERSION, __VERSION__, QK_BUILD_FLAGS, blas, qk_h5_version(),
+           ZSTD_versionString(), pcre, "not built in");
+}
+
+static int finish_stdout(const struct qk_tool *t)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout) && fclose(stdout) == 0)
+        return 0;
+    if (errno == EBADF) /* started with stdout closed, and nothing was written */
+        return 0;
+    fprintf(stderr, "%s: standard output cannot be written: %s\n", t->command.tool,
+            strerror(errno));
+    return 1;
+}
+
+void qk_tool_start(struct qk_tool *t, int argc, char **argv)
+{
+    const char *warning = t->no_blas ? NULL : qk_blas_start(argv);
+    struct qk_err err;
+    t->device = "auto";
+    t->seed = 42;
+    standard_table(t);
+    int tables = 0;
+    while (t->command.tables[tables])
+        tables++;
+    t->command.tables[tables] = t->options;
+    if (qk_args_parse(&t->command, argc, argv, &err) != 0)
+        qk_tool_misuse(t, "%s", err.text);
+    if (t->command.help || t->command.version) {
+        if (t->command.help)
+            qk_args_help(&t->command, stdout);
+        else
+            print_version(t);
+        exit(finish_stdout(t));
+    }
+    int operands = (int)t->command.operands.count;
+    if (operands < t->least_operands)
+        qk_tool_misuse(t, operands == 0 ? "no input given" : "too few inputs");
+    if (t->most_operands >= 0 && operands > t->most_operands)
+        qk_tool_misuse(t, "unexpected '%s'", t->command.operands.at[t->most_operands]);
+    struct qk_option *seed = qk_args_find(&t->command, "seed");
+    t->seed_given = seed && seed->given;
+    qk_threads_set((int)t->threads);
+    qk_out_catch_signals();
+    qk_provenance_begin(&t->provenance, &t->command, t->no_provenance);
+    if (warning)
+        qk_tool_say(t, "%s", warning);
+}
+
+void qk_tool_misuse(const struct qk_tool *t, const char *format, ...)
+{
+    fflush(stdout);
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "%s: ", t->command.tool);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "\nUsage: %s %s\n", t->command.tool, t->command.usage);
+    exit(2);
+}
+
+int qk_tool_fail(const struct qk_tool *t, const struct qk_err *err)
+{
+    fflush(stdout);
+    fprintf(stderr, "%s: %s\n", t->command.tool, err->text);
+    return 1;
+}
+
+static void say(const struct qk_tool *t, const char *format, va_list args)
+{
+    fflush(stdout);
+    fprintf(stderr, "%s: ", t->command.tool);
+    vfprintf(stderr, format, args);
+    putc('\n', stderr);
+}
+
+void qk_tool_say(const struct qk_tool *t, const char *format, ...)
+{
+    if (t->quiet)
+        return;
+    va_list args;
+    va_start(args, format);
+    say(t, format, args);
+    va_end(args);
+}
+
+void qk_tool_detail(const struct qk_tool *t, const char *format, ...)
+{
+    if (t->quiet || !t->verbose)
+        return;
+    va_list args;
+    va_start(args, format);
+    say(t, format, args);
+    va_end(args);
+}
+
+int qk_tool_done(struct qk_tool *t)
+{
+    qk_provenance_free(&t->provenance);
+    qk_args_free(&t->command);
+    return finish_stdout(t);
+}
