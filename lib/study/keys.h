@@ -2,8 +2,7 @@
  * or read back from a keys dump; the same numbers either way (lib/FORMAT.md, "keys dump").
  *
  * Gram matrices and means are sums in double precision of float32 activations, taken over blocks
- * of fixed size in (sequence, position) order: the same bits for any micro-batch and any number of
- * threads.
+ * of fixed size in (sequence, position) order: the same bits for any number of threads.
  */
 #ifndef QK_STUDY_KEYS_H
 #define QK_STUDY_KEYS_H
@@ -46,18 +45,18 @@ static inline int64_t qk_keys_heads(const struct qk_config *c, enum qk_what what
 /* 0 for none, 1 for scalar, hd otherwise. */
 int64_t qk_keys_gains(const struct qk_config *c);
 
-/* What to gather, and from which tokens [n_seq, T], T <= config.seq_len. */
+/* What to gather, and from which tokens [n_seq, T]. */
 struct qk_keys_plan {
     const int32_t *tokens; /* NULL: no batch, so only weights and gains */
-    int64_t n_seq, T;
-    int64_t micro_batch; /* sequences at once: at most what the model was made for */
+    int64_t n_seq, T;      /* T is what the model was made for */
     unsigned sites;
     int64_t skip_first; /* entropy and max_logit still see every position */
     bool full;          /* keep the rows too */
 };
 
-/* Run the model `m` of device `d` over the batch and gather into *k, which is overwritten: free
- * it first if it holds something.  step and tokens_seen are the caller's. */
+/* Run the model `m` of device `d` over the batch, one sequence at a time (so that the numbers are
+ * the same whatever micro-batch the model was made for), and gather into *k, which is overwritten:
+ * free it first if it holds something.  step and tokens_seen are the caller's. */
 int qk_keys_gather(struct qk_keys *k, struct qk_device *d, struct qk_model *m,
                    const struct qk_config *c, const struct qk_keys_plan *plan, struct qk_err *err);
 /* Weights and gains alone, straight from a checkpoint, without a model or a batch. */

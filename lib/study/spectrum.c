@@ -1,0 +1,202 @@
+#include "study/spectrum.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "study/lapack.h"
+
+/* The measures, from squared singular values `energy` (descending) and v. */
+static void measure(struct qk_spectrum *s, const double *energy)
+{
+    int d = s->d;
+    double sum = 0, total = 0, fourth = 0;
+    for (int i = 0; i < d; i++) {
+        sum += s->sigma[i];
+        total += energy[i];
+        fourth += energy[i] * energy[i];
+    }
+    s->pr = sum * sum / total;
+    s->pr_energy = total * total / fourth;
+    s->stable_rank = total / energy[0];
+    s->cond = s->sigma[d - 1] <= 1e-12 * s->sigma[0] ? NAN : s->sigma[0] / s->sigma[d - 1];
+    double entropy = 0, alignment = 0, reached = 0;
+    s->rank90 = 0;
+    for (int i = 0; i < d; i++) {
+        double p = s->sigma[i] / sum, fourths = 0;
+        entropy -= p > 0 ? p * log(p) : 0;
+        for (int j = 0; j < d; j++)
+            fourths += pow(s->v[j * d + i], 4);
+        alignment += energy[i] / total * fourths;
+        /* rounding must not decide when the sum is 0.9 of the total exactly */
+        if (reached < 0.9 * total * (1 - 1e-12))
+            s->rank90 = i + 1;
+        reached += energy[i];
+    }
+    s->effective_rank = total > 0 ? exp(entropy) : NAN;
+    s->axis_alignment = alignment;
+}
+
+static int check(const double *gram, int d, const char *what, struct qk_err *err)
+{
+    if (d < 1 || d > QK_MOST_DIM)
+        return qk_fail(err, "a Gram matrix of %d dimensions cannot be measured (at most %d)", d,
+                       QK_MOST_DIM);
+    for (int i = 0; i < d * d; i++)
+        if (!isfinite(gram[i]))
+            return qk_fail(err, "the Gram matrix%s holds a number that is not finite", what);
+    return 0;
+}
+
+int qk_spectrum_of_gram(struct qk_spectrum *s, const double *gram, int d, struct qk_err *err)
+{
+    if (check(gram, d, "", err) != 0)
+        return -1;
+    size_t square = (size_t)d * (size_t)d;
+    int lwork = 1 + 6 * d + 2 * d * d, liwork = 3 + 5 * d, info = 0;
+    double *a = qk_alloc(square, sizeof *a), *work = qk_alloc((size_t)lwork, sizeof *work);
+    int *iwork = qk_alloc((size_t)liwork, sizeof *iwork);
+    double ascending[QK_MOST_DIM], energy[QK_MOST_DIM];
+    memcpy(a, gram, square * sizeof *a);
+    dsyevd_("V", "L", &d, a, &d, ascending, work, &lwork, iwork, &liwork, &info);
+    if (info == 0) {
+        s->d = d;
+        double noise = QK_NOISE * d * ascending[d - 1];
+        for (int i = 0; i < d; i++) {
+            double value = ascending[d - 1 - i];
+            energy[i] = value > noise ? value : 0;
+            s->sigma[i] = sqrt(energy[i]);
+            for (int j = 0; j < d; j++)
+                s->v[j * d + i] = a[(d - 1 - i) * d + j]; /* column d-1-i of a */
+        }
+        measure(s, energy);
+    }
+    free(a);
+    free(work);
+    free(iwork);
+    return info == 0 ? 0 : qk_fail(err, "the eigenvalues of a Gram matrix did not converge");
+}
+
+/* G = L L^T of a positive semidefinite matrix, row-major; a pivot that is nothing but rounding
+ * leaves a column of zeros. */
+static void cholesky(double *l, const double *gram, int d)
+{
+    memset(l, 0, (size_t)d * (size_t)d * sizeof *l);
+    for (int j = 0; j < d; j++) {
+        double pivot = gram[j * d + j];
+        for (int k = 0; k < j; k++)
+            pivot -= l[j * d + k] * l[j * d + k];
+        if (!(pivot > QK_NOISE * d * gram[j * d + j]))
+            continue;
+        double root = sqrt(pivot);
+        l[j * d + j] = root;
+        for (int i = j + 1; i < d; i++) {
+            double sum = gram[i * d + j];
+            for (int k = 0; k < j; k++)
+                sum -= l[i * d + k] * l[j * d + k];
+            l[i * d + j] = sum / root;
+        }
+    }
+}
+
+/* m = L_Q^T L_K, column-major for LAPACK. */
+static void product(double *m, const double *lq, const double *lk, int d)
+{
+    memset(m, 0, (size_t)d * (size_t)d * sizeof *m);
+    for (int k = 0; k < d; k++)
+        for (int j = 0; j <= k; j++)
+            for (int i = 0; i <= k; i++)
+                m[j * d + i] += lq[k * d + i] * lk[k * d + j];
+}
+
+int qk_spectrum_of_product(struct qk_spectrum *s, const double *gram_q, const double *gram_k, int d,
+                           struct qk_err *err)
+{
+    if (check(gram_q, d, " of the queries", err) != 0 || check(gram_k, d, " of the keys", err) != 0)
+        return -1;
+    size_t square = (size_t)d * (size_t)d;
+    double *space = qk_alloc(3 * square + 8 * (size_t)d, sizeof *space);
+    double *lq = space, *lk = lq + square, *m = lk + square, *work = m + square;
+    int lwork = 8 * d, one = 1, info = 0;
+    cholesky(lq, gram_q, d);
+    cholesky(lk, gram_k, d);
+    product(m, lq, lk, d);
+    /* the rows of V^T, column-major: component j of direction i lands in v[j*d + i] */
+    dgesvd_("N", "A", &d, &d, m, &d, s->sigma, NULL, &one, s->v, &d, work, &lwork, &info);
+    free(space);
+    if (info != 0)
+        return qk_fail(err, "the singular values of a product of Gram factors did not converge");
+    double energy[QK_MOST_DIM];
+    s->d = d;
+    for (int i = 0; i < d; i++) {
+        if (s->sigma[i] <= QK_NOISE * d * s->sigma[0])
+            s->sigma[i] = 0;
+        energy[i] = s->sigma[i] * s->sigma[i];
+    }
+    measure(s, energy);
+    return 0;
+}
+
+void qk_gram_centre(double *to, const double *gram, const double *mean, int64_t n, int d)
+{
+    for (int i = 0; i < d; i++)
+        for (int j = 0; j < d; j++)
+            to[i * d + j] = gram[i * d + j] - (double)n * mean[i] * mean[j];
+}
+
+void qk_gram_shares(double *c, const double *gram, int d)
+{
+    double trace = 0;
+    for (int j = 0; j < d; j++)
+        trace += gram[j * d + j];
+    for (int j = 0; j < d; j++)
+        c[j] = gram[j * d + j] / trace;
+}
+
+static double dot(const double *a, const double *b, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+double qk_head_overlap(const double *gram, int heads, int d)
+{
+    double sum = 0;
+    int square = d * d;
+    for (int a = 0; a < heads; a++) {
+        const double *ga = gram + (ptrdiff_t)a * square;
+        for (int b = 0; b < a; b++) {
+            const double *gb = gram + (ptrdiff_t)b * square;
+            /* tr(G_a G_b) of symmetric matrices is the sum of products of their elements */
+            sum += dot(ga, gb, square) / sqrt(dot(ga, ga, square) * dot(gb, gb, square));
+        }
+    }
+    return sum / (0.5 * heads * (heads - 1));
+}
+
+/* Rank of x[i]: ties share the mean of the places they take. */
+static double rank_of(const double *x, int i, int n)
+{
+    int less = 0, equal = 0;
+    for (int j = 0; j < n; j++) {
+        less += x[j] < x[i];
+        equal += x[j] == x[i];
+    }
+    return less + (equal + 1) / 2.0;
+}
+
+double qk_spearman(const double *x, const double *y, int n)
+{
+    double xx = 0, yy = 0, xy = 0, middle = (n + 1) / 2.0;
+    for (int i = 0; i < n; i++) {
+        double a = rank_of(x, i, n) - middle, b = rank_of(y, i, n) - middle;
+        xx += a * a;
+        yy += b * b;
+        xy += a * b;
+    }
+    return xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : NAN;
+}
