@@ -1,0 +1,34 @@
+# Tests.  tests/run finds them by name: tests/unit/test_*.c (cmocka), tests/{cli,house,pipeline}/*.bats.
+
+TESTS ?=
+needs_tests = @for need in cmocka.h:libcmocka-dev; do \
+	printf '\#include <stddef.h>\n\#include <setjmp.h>\n\#include <stdarg.h>\n\#include <stdint.h>\n\#include <%s>\n' $${need%%:*} \
+	    | $(CC) -E -x c - >/dev/null 2>&1 || { echo "make: $${need%%:*} is missing: install the package $${need\#*:}, or let 'make deps' do it" >&2; exit 1; }; done; \
+	for need in bats:bats jq:jq h5dump:hdf5-tools gnuplot:gnuplot-nox; do command -v $${need%%:*} >/dev/null || { \
+	    echo "make: $${need%%:*} is missing: install the package $${need\#*:}, or let 'make deps' do it" >&2; exit 1; }; done
+
+# cmocka and bats are asked for before the tests are compiled, not by a page of errors.
+.PHONY: test-tools
+test-tools:
+	$(needs_tests)
+$(UNIT_TESTS): | test-tools
+$(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%.o,$(wildcard tests/unit/test_*.c)): QK_CPPFLAGS += -Itests -Itests/unit
+$(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%.o,$(wildcard tests/unit/test_*.c)): | test-tools
+
+.PHONY: check
+check: test-tools bin $(UNIT_TESTS)
+	@tests/run $(BUILD) $(TESTS)
+
+# The pipeline and the house rules are the same under sanitizers, and slow: left out.
+.PHONY: check-sanitize
+check-sanitize:
+	+@$(MAKE) --no-print-directory SANITIZE=address,undefined DEBUG=1 \
+	    TESTS="$(or $(TESTS),$(wildcard tests/unit/test_*.c tests/cli/*.bats))" check
+
+.PHONY: bench
+bench: bin
+	@tests/bench $(BUILD)/bin
+
+.PHONY: lint
+lint:
+	@tests/house/lint
