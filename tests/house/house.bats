@@ -54,6 +54,7 @@ plant() { # PATH TEXT
 }
 
 @test "every tool has a man page, --help and --version" {
+    shopt -s nullglob
     for source in tools/qk-*.c; do
         tool=$(basename "$source" .c)
         [ -s "tools/$tool.1" ] || { echo "tools/$tool.1 is missing"; false; }
