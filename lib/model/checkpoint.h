@@ -19,6 +19,8 @@ struct qk_checkpoint {
     int64_t eot; /* -1 when the attribute is absent */
 };
 
+/* Opens and checks everything but the numbers: kind, version, config, and that /weights holds just
+ * the tensors of the config in their shapes. */
 int qk_checkpoint_open(struct qk_checkpoint *c, const char *path, struct qk_err *err);
 void qk_checkpoint_close(struct qk_checkpoint *c);
 
@@ -31,5 +33,25 @@ int qk_checkpoint_probe(struct qk_checkpoint *c, int32_t **tokens, int64_t *n_se
                         struct qk_err *err);
 /* The tokenizer.json text that travels along: size 0 when absent. */
 int qk_checkpoint_tokenizer(struct qk_checkpoint *c, struct qk_buffer *to, struct qk_err *err);
+
+/* ---- writing ---- */
+
+/* What stands in a checkpoint beside the weights. */
+struct qk_checkpoint_head {
+    const struct qk_config *config;
+    int64_t step, tokens_seen;
+    int64_t eot; /* -1: no attribute */
+    const int32_t *probe; /* [n_seq, T]; NULL for none */
+    int64_t n_seq, T;
+    const struct qk_buffer *tokenizer; /* NULL or empty for none */
+};
+
+/* Begin a checkpoint: attributes, probe batch, tokenizer, provenance (NULL for none).  Then the
+ * weights one by one, then qk_h5_commit. */
+struct qk_h5 *qk_checkpoint_create(const char *path, const struct qk_checkpoint_head *head,
+                                   const struct qk_provenance *p, struct qk_err *err);
+/* `zstd` is the level for float32 (0: none); bf16 is always compressed, at that level or 1. */
+int qk_checkpoint_put(struct qk_h5 *file, const struct qk_param *param, const float *from,
+                      bool bf16, int zstd, struct qk_err *err);
 
 #endif

@@ -31,7 +31,7 @@ struct qk_config {
     int64_t seq_len;
     double init_std;
     enum qk_optimizer_kind optimizer;
-    double muon_lr, muon_momentum;
+    double muon_lr, muon_momentum; /* muon_lr is NaN when absent (allowed without Muon) */
     enum qk_orth_kind muon_orthogonalizer;
     enum qk_qkvo muon_qkvo;
     double muon_weight_decay;
@@ -54,6 +54,15 @@ int qk_config_set(cJSON *json, const char *assignment, struct qk_err *err);
 /* Every key with its value, in table order: the canonical form. */
 cJSON *qk_config_to_json(const struct qk_config *c);
 char *qk_config_to_text(const struct qk_config *c); /* malloc'd, one line */
+
+/* Before --set is applied to a config read back from a checkpoint, where every key is spelled out:
+ * drop qk_gain_weight_decay where it equals weight_decay, so that it goes on following it. */
+void qk_config_relax(cJSON *json);
+/* Does this `key=value` name a key whose default comes from another key?  Those are set last. */
+bool qk_config_is_derived(const char *assignment);
+
+/* The first key in which two configs differ, or NULL. */
+const char *qk_config_difference(const struct qk_config *a, const struct qk_config *b);
 
 const char *qk_norm_name(enum qk_norm_kind kind); /* "learned", ... */
 

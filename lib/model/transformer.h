@@ -39,6 +39,9 @@ struct qk_model *qk_model_create(struct qk_device *d, const struct qk_config *c,
                                  struct qk_err *err);
 void qk_model_free(struct qk_model *m);
 
+/* From now on sequences have T positions; no more than at creation. */
+int qk_model_set_length(struct qk_model *m, int64_t T, struct qk_err *err);
+
 const struct qk_params *qk_model_params(const struct qk_model *m);
 struct qk_buf qk_model_weights(const struct qk_model *m);   /* the arena, params.h order */
 struct qk_buf qk_model_gradients(const struct qk_model *m); /* `trained` floats; none unless train */

@@ -49,7 +49,7 @@ void qk_order_free(struct qk_order *o);
 /* /probe/tokens: n_seq x T, malloc'd, checked; *n_seq 0 when the pack has none. */
 int qk_pack_probe(struct qk_pack *p, int32_t **tokens, int64_t *n_seq, int64_t *T,
                   struct qk_err *err);
-/* A fixed batch from "FILE" or "FILE:SPLIT" for --batch: the probe batch, or the first windows. */
+/* The text of tokenizer.json: size 0 when the pack has none. */
 int qk_pack_tokenizer(struct qk_pack *p, struct qk_buffer *to, struct qk_err *err);
 
 #endif
