@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/h5chunk.h"
 #include "base/h5zstd.h"
 #include "base/outfile.h"
 #include "base/textfile.h"
@@ -406,6 +407,26 @@ static int check_convertible(struct qk_h5 *f, const char *object, const struct q
     return 0;
 }
 
+/* The same array by the parallel path, when it is laid out for it and needs no conversion: 1 when
+ * read, 0 when the ordinary path must be taken. */
+static int read_chunks(struct qk_h5 *f, const char *object, hid_t set, enum qk_type type,
+                       int64_t count, void *to, struct qk_err *err)
+{
+    struct qk_h5_layout layout;
+    hid_t file_type = H5Dget_type(set);
+    bool half = type == QK_F32 && H5Tequal(file_type, bf16_type) > 0;
+    bool same = half || H5Tequal(file_type, native(type)) > 0;
+    H5Tclose(file_type);
+    if (!same || !qk_h5_chunk_layout(set, &layout))
+        return 0;
+    const char *reason;
+    if (qk_h5_read_chunks(set, &layout, half ? (char *)to + 2 * count : to, &reason) != 0)
+        return reason ? qk_fail(err, "%s: %s cannot be read (%s)", f->path, object, reason) : 0;
+    if (half)
+        widen_bf16(to, count);
+    return 1;
+}
+
 int qk_h5_read(struct qk_h5 *f, const char *object, enum qk_type type, int64_t count, void *to,
                struct qk_err *err)
 {
@@ -418,8 +439,11 @@ int qk_h5_read(struct qk_h5 *f, const char *object, enum qk_type type, int64_t c
     if (!bad && info.count != count)
         bad = qk_fail(err, "%s: %s has %" PRId64 " elements, expected %" PRId64, f->path, object,
                       info.count, count);
-    if (!bad && count > 0)
-        bad = read_selected(f, object, set, type, H5S_ALL, H5S_ALL, count, to, err);
+    if (!bad && count > 0) {
+        int got = read_chunks(f, object, set, type, count, to, err);
+        bad = got < 0 || (got == 0 && read_selected(f, object, set, type, H5S_ALL, H5S_ALL, count,
+                                                    to, err) != 0);
+    }
     H5Dclose(set);
     return bad ? -1 : 0;
 }
@@ -686,24 +710,27 @@ int qk_h5_write(struct qk_h5 *f, const char *object, enum qk_type type, int rank
                 const int64_t *dims, enum qk_type memory, const void *from, int zstd_level,
                 struct qk_err *err)
 {
+    struct qk_h5_layout layout = {.rank = rank, .zstd_level = zstd_level};
     hsize_t size[QK_MOST_DIMS], chunk[QK_MOST_DIMS];
     int64_t count = 1;
+    layout.item = qk_type_size(type);
+    choose_chunk(rank, dims, layout.item, CHUNK_BYTES, chunk);
     for (int i = 0; i < rank; i++) {
-        size[i] = (hsize_t)dims[i];
+        layout.dims[i] = size[i] = (hsize_t)dims[i];
+        layout.chunk[i] = chunk[i];
         count *= dims[i];
     }
-    choose_chunk(rank, dims, qk_type_size(type), CHUNK_BYTES, chunk);
+    if (type != memory && !(type == QK_BF16 && memory == QK_F32))
+        return qk_fail(err, "%s: %s: %s is not stored as %s", f->path, object, qk_type_name(memory),
+                       qk_type_name(type));
     hid_t space = H5Screate_simple(rank, size, NULL), list = creation_list(rank, chunk, zstd_level);
     hid_t set = create_array(f, object, type, space, list);
     uint16_t *bits = type == QK_BF16 ? narrowed(from, count) : NULL;
-    int bad = set < 0;
-    if (!bad && count > 0)
-        bad = H5Dwrite(set, native(bits ? QK_BF16 : memory), H5S_ALL, H5S_ALL, H5P_DEFAULT,
-                       bits ? bits : from) < 0;
+    int bad = set < 0 || (count > 0 && qk_h5_write_chunks(set, &layout, bits ? bits : from) != 0);
     if (bad)
         h5_fail(err, f, object, "cannot be written");
     free(bits);
-    if (set >= 0 && H5Dclose(set) < 0 && !bad) /* flushes the chunk cache */
+    if (set >= 0 && H5Dclose(set) < 0 && !bad)
         bad = h5_fail(err, f, object, "cannot be written");
     H5Pclose(list);
     H5Sclose(space);

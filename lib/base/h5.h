@@ -92,8 +92,8 @@ struct qk_h5 *qk_h5_create(const char *path, struct qk_err *err);
 int qk_h5_commit(struct qk_h5 *file, struct qk_err *err);
 void qk_h5_discard(struct qk_h5 *file); /* give up; NULL is fine */
 
-/* Write an array whole.  memory is the type of `from`, stored as `type` (QK_F32 -> QK_BF16, or the
- * same type; QK_F64 -> QK_F32 and integer narrowing are not offered). */
+/* Write an array whole.  memory is the type of `from`, stored as `type`: the same one, or QK_F32 ->
+ * QK_BF16.  Filters run on all threads; the bytes do not depend on how many. */
 int qk_h5_write(struct qk_h5 *file, const char *object, enum qk_type type, int rank,
                 const int64_t *dims, enum qk_type memory, const void *from, int zstd_level,
                 struct qk_err *err);

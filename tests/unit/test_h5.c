@@ -143,6 +143,41 @@ static void same_bytes(void **state)
     unlink(path);
 }
 
+/* Arrays of several chunks, cut along any dimension: the parallel path against HDF5's own. */
+static void chunked(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    static const int64_t shapes[][3] = {{3, 5000, 128}, {700000, 1, 1}, {1, 1, 300001}, {2, 3, 5}};
+    for (int s = 0; s < 4; s++) {
+        int64_t n = shapes[s][0] * shapes[s][1] * shapes[s][2];
+        float *x = qk_alloc((size_t)n, sizeof *x), *y = qk_alloc((size_t)n, sizeof *y);
+        double *wide = qk_alloc((size_t)n, sizeof *wide);
+        for (int64_t i = 0; i < n; i++)
+            x[i] = (float)(i % 251) - 125;
+        struct qk_h5 *f = qk_h5_create(path, &err);
+        assert_works(qk_h5_write(f, "/plain", QK_F32, 3, shapes[s], QK_F32, x, 0, &err));
+        assert_works(qk_h5_write(f, "/packed", QK_F32, 3, shapes[s], QK_F32, x, 1, &err));
+        assert_works(qk_h5_write(f, "/half", QK_BF16, 3, shapes[s], QK_F32, x, 1, &err));
+        assert_works(qk_h5_commit(f, &err));
+        f = qk_h5_open(path, &err);
+        static const char *const names[] = {"/plain", "/packed", "/half"};
+        for (int k = 0; k < 3; k++) {
+            memset(y, 0, (size_t)n * sizeof *y);
+            assert_works(qk_h5_read(f, names[k], QK_F32, n, y, &err));
+            assert_memory_equal(x, y, (size_t)n * sizeof *y);
+            assert_works(qk_h5_read(f, names[k], QK_F64, n, wide, &err)); /* HDF5's pipeline */
+            for (int64_t i = 0; i < n; i++)
+                assert_true(wide[i] == x[i]);
+        }
+        qk_h5_close(f);
+        free(x);
+        free(y);
+        free(wide);
+    }
+    unlink(path);
+}
+
 static void disk_full(void **state)
 {
     (void)state;
@@ -174,8 +209,8 @@ static void disk_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip), cmocka_unit_test(refusals),  cmocka_unit_test(damage),
-        cmocka_unit_test(same_bytes), cmocka_unit_test(disk_full),
+        cmocka_unit_test(round_trip), cmocka_unit_test(refusals), cmocka_unit_test(damage),
+        cmocka_unit_test(same_bytes), cmocka_unit_test(chunked),  cmocka_unit_test(disk_full),
     };
     return cmocka_run_group_tests_name("h5", tests, NULL, NULL);
 }

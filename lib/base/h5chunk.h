@@ -1,0 +1,35 @@
+/* Whole arrays chunk by chunk, filters applied by all threads: the fast path of h5.c, private to
+ * it.
+ *
+ * HDF5 runs its filter pipeline on one thread and copies every chunk through a cache.  Here chunks
+ * are encoded (or decoded) in parallel by the same three filters, shuffle, zstd, fletcher32, and
+ * handed over whole in file order, so the bytes in the file do not depend on the threads.
+ * Identifiers are HDF5's (hid_t is int64_t), so that HDF5's header stays out of this one.
+ */
+#ifndef QK_BASE_H5CHUNK_H
+#define QK_BASE_H5CHUNK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* How an array is cut: chunks are contiguous runs of `run` elements of `item` bytes. Along the one
+ * dimension that is cut the last chunk is short, and stored padded with zeros. */
+struct qk_h5_layout {
+    int rank;
+    uint64_t dims[4], chunk[4];
+    size_t item;
+    int zstd_level; /* 0: neither shuffle nor zstd */
+};
+
+/* Write the array `from` into a new data set.  0, or -1 with HDF5's error stack set. */
+int qk_h5_write_chunks(int64_t set, const struct qk_h5_layout *layout, const void *from);
+
+/* 1 when the data set is laid out like that (any writer) and `layout` is filled, else 0: then the
+ * ordinary path must be taken. */
+int qk_h5_chunk_layout(int64_t set, struct qk_h5_layout *layout);
+/* Read the whole array.  0, or -1 with *reason set when a chunk is damaged or unreadable, NULL when
+ * some chunk was never written or skipped a filter: the ordinary path knows what to do with it. */
+int qk_h5_read_chunks(int64_t set, const struct qk_h5_layout *layout, void *to,
+                      const char **reason);
+
+#endif
