@@ -80,7 +80,8 @@ enum qk_class {
 };
 extern const char *const qk_class_names[QK_CLASSES];
 
-/* Heads in rows: x of M rows, `stride` elements apart, each holding `heads` blocks of hd numbers. */
+/* Heads in rows: x of M rows, `stride` elements apart, each holding `heads` blocks of hd numbers.
+ */
 struct qk_head_shape {
     int64_t B, T;
     int64_t heads, hd;
@@ -88,8 +89,8 @@ struct qk_head_shape {
     bool normalise;    /* false: gain and rstd are ignored, only the rotation acts */
     int64_t gain_size; /* hd (a vector shared by the heads), 1 (one number) */
     float eps;
-    bool rotate;       /* apply RoPE */
-    bool half;         /* pairs (j, j + hd/2) instead of (2j, 2j+1) */
+    bool rotate; /* apply RoPE */
+    bool half;   /* pairs (j, j + hd/2) instead of (2j, 2j+1) */
 };
 
 struct qk_attention_shape {
@@ -97,16 +98,17 @@ struct qk_attention_shape {
     int64_t v_stride; /* elements between rows of v and of dv; q, k, o are dense */
 };
 
+/* Settings are double: 1 - 0.999f is off by a part in 80,000, 1 - 0.999 is not. */
 struct qk_adamw {
-    float lr, beta1, beta2, eps, weight_decay;
-    float bias1, bias2; /* 1 - beta1^t, 1 - beta2^t with t updates since the moments were zero */
+    double lr, beta1, beta2, eps, weight_decay;
+    double bias1, bias2; /* 1 - beta1^t, 1 - beta2^t with t updates since the moments were zero */
 };
 
 enum qk_orthogonalizer { QK_POLAR_EXPRESS, QK_NEWTON_SCHULZ };
 
 struct qk_muon {
     int64_t count, rows, cols; /* `count` matrices [rows, cols], one behind the other */
-    float lr, momentum, weight_decay;
+    double lr, momentum, weight_decay;
     enum qk_orthogonalizer orthogonalizer;
 };
 
@@ -144,8 +146,8 @@ struct qk_ops {
                          int64_t M, int64_t N);
 
     /* ---- matrix product: y[M,N] = x[M,K] w[N,K]^T, or += when `add` ---- */
-    void (*matmul)(struct qk_device *d, struct qk_buf y, struct qk_buf x, struct qk_buf w,
-                   bool add, int64_t M, int64_t N, int64_t K);
+    void (*matmul)(struct qk_device *d, struct qk_buf y, struct qk_buf x, struct qk_buf w, bool add,
+                   int64_t M, int64_t N, int64_t K);
     void (*matmul_dx)(struct qk_device *d, struct qk_buf dx, struct qk_buf dy, struct qk_buf w,
                       bool add, int64_t M, int64_t N, int64_t K);
     void (*matmul_dw)(struct qk_device *d, struct qk_buf dw, struct qk_buf dy, struct qk_buf x,
@@ -160,8 +162,7 @@ struct qk_ops {
     /* dx is strided like x; dgain [gain_size] accumulates, none to skip. */
     void (*head_prepare_back)(struct qk_device *d, struct qk_buf dx, struct qk_buf dgain,
                               struct qk_buf dy, struct qk_buf x, struct qk_buf gain,
-                              struct qk_buf rstd, struct qk_buf angles,
-                              struct qk_head_shape shape);
+                              struct qk_buf rstd, struct qk_buf angles, struct qk_head_shape shape);
 
     /* ---- causal grouped-query attention, scale 1/sqrt(hd) ----
      * o[b,t,h] = sum_{s<=t} softmax_s(q.k_s / sqrt(hd)) v_s, with key head h / (H/G).  Saved: o and
@@ -169,8 +170,8 @@ struct qk_ops {
     void (*attention)(struct qk_device *d, struct qk_buf o, struct qk_buf lse, struct qk_buf q,
                       struct qk_buf k, struct qk_buf v, struct qk_attention_shape shape);
     void (*attention_back)(struct qk_device *d, struct qk_buf dq, struct qk_buf dk,
-                           struct qk_buf dv, struct qk_buf d_o, struct qk_buf o,
-                           struct qk_buf lse, struct qk_buf q, struct qk_buf k, struct qk_buf v,
+                           struct qk_buf dv, struct qk_buf d_o, struct qk_buf o, struct qk_buf lse,
+                           struct qk_buf q, struct qk_buf k, struct qk_buf v,
                            struct qk_attention_shape shape);
     /* entropy [B, H]: sum over positions of -sum_s p ln p (nats); max_logit [B, H]: largest scaled
      * logit over causal pairs. */
@@ -179,7 +180,8 @@ struct qk_ops {
                             struct qk_attention_shape shape);
 
     /* ---- feed-forward nonlinearities over n numbers ---- */
-    void (*relu2)(struct qk_device *d, struct qk_buf y, struct qk_buf u, int64_t n); /* max(0,u)^2 */
+    void (*relu2)(struct qk_device *d, struct qk_buf y, struct qk_buf u,
+                  int64_t n); /* max(0,u)^2 */
     void (*relu2_back)(struct qk_device *d, struct qk_buf du, struct qk_buf dy, struct qk_buf u,
                        int64_t n);
     void (*swiglu)(struct qk_device *d, struct qk_buf y, struct qk_buf gate, struct qk_buf up,

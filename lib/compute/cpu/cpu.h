@@ -1,0 +1,131 @@
+/* What the CPU's operations share.  Everything is float32 here.
+ *
+ * Parallel loops run over tiles whose bounds follow from the shapes alone, and every sum is taken
+ * in one order, so results are the same bits for any number of threads.  BLAS is called inside
+ * those loops only: OpenBLAS's OpenMP build is single-threaded in a parallel region and nowhere
+ * else, whatever openblas_set_num_threads was told.
+ */
+#ifndef QK_COMPUTE_CPU_H
+#define QK_COMPUTE_CPU_H
+
+#include <stddef.h>
+
+#include "compute/device.h"
+
+/* Scratch by user, kept in the device and grown as needed: no allocation per step. */
+enum qk_cpu_slot {
+    QK_CPU_PARTIAL, /* partial sums of reductions */
+    QK_CPU_TILES,   /* one part per thread, or the logits of a chunk */
+    QK_CPU_ROWS,    /* per-row values */
+    QK_CPU_X0,      /* Muon's matrices */
+    QK_CPU_X1,
+    QK_CPU_GRAM,
+    QK_CPU_POLY,
+    QK_CPU_SLOTS,
+};
+
+struct qk_device *qk_cpu_open(void);
+void qk_cpu_close(struct qk_device *d);
+void qk_cpu_describe(char *text, int size);
+
+/* false when an earlier operation failed: the operation then does nothing.  *start is the time
+ * when a profile is wanted. */
+bool qk_cpu_begin(const struct qk_device *d, double *start);
+void qk_cpu_end(struct qk_device *d, enum qk_class class, double start, double flops);
+
+/* Keep the first failure. */
+void qk_cpu_fail(struct qk_device *d, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Room for n floats, 64-byte aligned, contents undefined, valid until the slot is asked for again.
+ * NULL, with the failure kept, when that is more than the machine has. */
+float *qk_cpu_scratch(struct qk_device *d, enum qk_cpu_slot slot, int64_t n);
+
+static inline float *qk_cpu_out(struct qk_buf b)
+{
+    return b.base ? (float *)b.base + b.at : NULL;
+}
+
+static inline const float *qk_cpu_in(struct qk_buf b)
+{
+    return qk_cpu_out(b);
+}
+
+static inline int32_t *qk_cpu_tokens(struct qk_buf b)
+{
+    return b.base ? (int32_t *)b.base + b.at : NULL;
+}
+
+static inline int64_t qk_min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t qk_max64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* How many blocks of `size` cover n, and n rounded up to whole blocks. */
+static inline int64_t qk_blocks(int64_t n, int64_t size)
+{
+    return (n + size - 1) / size;
+}
+
+static inline int64_t qk_round_up(int64_t n, int64_t size)
+{
+    return qk_blocks(n, size) * size;
+}
+
+/* One single-threaded product C = alpha op(A) op(B) + beta C, row-major, op = transpose when asked.
+ * Call inside a parallel region. */
+void qk_cpu_gemm(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha, const float *A,
+                 int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
+/* The same over fixed tiles of C, in parallel. */
+void qk_cpu_gemm_tiled(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha,
+                       const float *A, int64_t lda, const float *B, int64_t ldb, float beta,
+                       float *C, int64_t ldc);
+
+/* The operations; their contracts are in ops.h. */
+#define QK_CPU_OP(name, ...) void qk_cpu_##name(struct qk_device *d, __VA_ARGS__)
+QK_CPU_OP(embed, struct qk_buf y, struct qk_buf tokens, struct qk_buf w, float scale, int64_t M,
+          int64_t D, int64_t V);
+QK_CPU_OP(embed_back, struct qk_buf dw, struct qk_buf dy, struct qk_buf tokens, float scale,
+          int64_t M, int64_t D, int64_t V);
+QK_CPU_OP(rmsnorm, struct qk_buf y, struct qk_buf rstd, struct qk_buf x, struct qk_buf gain,
+          float eps, int64_t M, int64_t N);
+QK_CPU_OP(rmsnorm_back, struct qk_buf dx, struct qk_buf dgain, struct qk_buf dy, struct qk_buf x,
+          struct qk_buf gain, struct qk_buf rstd, int64_t M, int64_t N);
+QK_CPU_OP(matmul, struct qk_buf y, struct qk_buf x, struct qk_buf w, bool add, int64_t M, int64_t N,
+          int64_t K);
+QK_CPU_OP(matmul_dx, struct qk_buf dx, struct qk_buf dy, struct qk_buf w, bool add, int64_t M,
+          int64_t N, int64_t K);
+QK_CPU_OP(matmul_dw, struct qk_buf dw, struct qk_buf dy, struct qk_buf x, int64_t M, int64_t N,
+          int64_t K);
+QK_CPU_OP(head_prepare, struct qk_buf y, struct qk_buf rstd, struct qk_buf x, struct qk_buf gain,
+          struct qk_buf angles, struct qk_head_shape shape);
+QK_CPU_OP(head_prepare_back, struct qk_buf dx, struct qk_buf dgain, struct qk_buf dy,
+          struct qk_buf x, struct qk_buf gain, struct qk_buf rstd, struct qk_buf angles,
+          struct qk_head_shape shape);
+QK_CPU_OP(attention, struct qk_buf o, struct qk_buf lse, struct qk_buf q, struct qk_buf k,
+          struct qk_buf v, struct qk_attention_shape shape);
+QK_CPU_OP(attention_back, struct qk_buf dq, struct qk_buf dk, struct qk_buf dv, struct qk_buf d_o,
+          struct qk_buf o, struct qk_buf lse, struct qk_buf q, struct qk_buf k, struct qk_buf v,
+          struct qk_attention_shape shape);
+QK_CPU_OP(attention_stats, struct qk_buf entropy, struct qk_buf max_logit, struct qk_buf q,
+          struct qk_buf k, struct qk_buf lse, struct qk_attention_shape shape);
+QK_CPU_OP(relu2, struct qk_buf y, struct qk_buf u, int64_t n);
+QK_CPU_OP(relu2_back, struct qk_buf du, struct qk_buf dy, struct qk_buf u, int64_t n);
+QK_CPU_OP(swiglu, struct qk_buf y, struct qk_buf gate, struct qk_buf up, int64_t n);
+QK_CPU_OP(swiglu_back, struct qk_buf dgate, struct qk_buf dup, struct qk_buf dy, struct qk_buf gate,
+          struct qk_buf up, int64_t n);
+QK_CPU_OP(loss, struct qk_buf nll, struct qk_buf best, struct qk_buf dx, struct qk_buf dw,
+          struct qk_buf x, struct qk_buf w, struct qk_buf targets, float grad_scale, int64_t M,
+          int64_t D, int64_t V);
+QK_CPU_OP(grad_norm, struct qk_buf out, struct qk_buf g, int64_t n, float clip);
+QK_CPU_OP(adamw, struct qk_buf w, struct qk_buf m, struct qk_buf v, struct qk_buf g,
+          struct qk_buf scale, int64_t n, struct qk_adamw how);
+QK_CPU_OP(muon, struct qk_buf w, struct qk_buf b, struct qk_buf g, struct qk_buf scale,
+          struct qk_muon how);
+
+#endif

@@ -1,0 +1,81 @@
+/* Matrix products: single-threaded BLAS over fixed tiles of the result. */
+#include "compute/cpu/cpu.h"
+
+#include <cblas.h>
+
+void qk_cpu_gemm(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha, const float *A,
+                 int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc)
+{
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans,
+                (blasint)M, (blasint)N, (blasint)K, alpha, A, (blasint)lda, B, (blasint)ldb, beta,
+                C, (blasint)ldc);
+}
+
+/* Tile sides for an M x N result: large enough that packing the operands is small beside the
+ * products, but a dozen tiles or more, so that a few cores share the work evenly. */
+static void choose_tile(int64_t M, int64_t N, int64_t *rows, int64_t *cols)
+{
+    enum { ENOUGH = 12, LEAST = 64 };
+    *rows = 512, *cols = 1024;
+    while (qk_blocks(M, *rows) * qk_blocks(N, *cols) < ENOUGH) {
+        bool by_rows = qk_min64(*rows, M) >= qk_min64(*cols, N);
+        int64_t *side = by_rows ? rows : cols;
+        if (*side / 2 < LEAST)
+            return;
+        *side /= 2;
+    }
+}
+
+void qk_cpu_gemm_tiled(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha,
+                       const float *A, int64_t lda, const float *B, int64_t ldb, float beta,
+                       float *C, int64_t ldc)
+{
+    int64_t rows, cols;
+    choose_tile(M, N, &rows, &cols);
+    int64_t across = qk_blocks(N, cols), tiles = qk_blocks(M, rows) * across;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t t = 0; t < tiles; t++) {
+        int64_t i = t / across * rows, j = t % across * cols;
+        qk_cpu_gemm(ta, tb, qk_min64(rows, M - i), qk_min64(cols, N - j), K, alpha,
+                    A + (ta ? i : i * lda), lda, B + (tb ? j * ldb : j), ldb, beta, C + i * ldc + j,
+                    ldc);
+    }
+}
+
+static double flops_of(int64_t M, int64_t N, int64_t K)
+{
+    return 2.0 * (double)M * (double)N * (double)K;
+}
+
+void qk_cpu_matmul(struct qk_device *d, struct qk_buf y, struct qk_buf x, struct qk_buf w, bool add,
+                   int64_t M, int64_t N, int64_t K)
+{
+    double start;
+    if (!qk_cpu_begin(d, &start))
+        return;
+    qk_cpu_gemm_tiled(false, true, M, N, K, 1, qk_cpu_in(x), K, qk_cpu_in(w), K, add ? 1 : 0,
+                      qk_cpu_out(y), N);
+    qk_cpu_end(d, QK_CLASS_MATMUL, start, flops_of(M, N, K));
+}
+
+void qk_cpu_matmul_dx(struct qk_device *d, struct qk_buf dx, struct qk_buf dy, struct qk_buf w,
+                      bool add, int64_t M, int64_t N, int64_t K)
+{
+    double start;
+    if (!qk_cpu_begin(d, &start))
+        return;
+    qk_cpu_gemm_tiled(false, false, M, K, N, 1, qk_cpu_in(dy), N, qk_cpu_in(w), K, add ? 1 : 0,
+                      qk_cpu_out(dx), K);
+    qk_cpu_end(d, QK_CLASS_MATMUL, start, flops_of(M, N, K));
+}
+
+void qk_cpu_matmul_dw(struct qk_device *d, struct qk_buf dw, struct qk_buf dy, struct qk_buf x,
+                      int64_t M, int64_t N, int64_t K)
+{
+    double start;
+    if (!qk_cpu_begin(d, &start))
+        return;
+    qk_cpu_gemm_tiled(true, false, N, K, M, 1, qk_cpu_in(dy), N, qk_cpu_in(x), K, 1, qk_cpu_out(dw),
+                      K);
+    qk_cpu_end(d, QK_CLASS_MATMUL, start, flops_of(M, N, K));
+}
