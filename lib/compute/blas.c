@@ -65,10 +65,12 @@ static void restart(char **argv)
     execv("/proc/self/exe", argv);
 }
 
-static const char *warning(const char *format, const char *got, const char *fitting)
+static const char *warning(const char *cause, const char *got, const char *fitting)
 {
     static char text[256];
-    snprintf(text, sizeof text, format, got, fitting);
+    snprintf(text, sizeof text,
+             "%s %s kernels though this processor can run %s ones; matrix products will be slow",
+             cause, got, fitting);
     return text;
 }
 
@@ -85,19 +87,13 @@ const char *qk_blas_start(char **argv)
     if (qk_blas_core_level(got) >= qk_blas_core_level(fitting))
         return NULL;
     if (restarted)
-        return warning("OpenBLAS keeps its %s kernels though this processor can run %s ones; "
-                       "matrix products will be slow",
-                       got, fitting);
+        return warning("OpenBLAS keeps its", got, fitting);
     if (getenv(SETTING))
-        return warning("OPENBLAS_CORETYPE gives %s kernels though this processor can run %s ones; "
-                       "matrix products will be slow",
-                       got, fitting);
+        return warning("OPENBLAS_CORETYPE gives", got, fitting);
     if (setenv(SETTING, fitting, 1) == 0 && setenv(GUARD, "1", 1) == 0)
         restart(argv);
     unsetenv(GUARD);
-    return warning("OpenBLAS took %s kernels and the program could not be started again with %s "
-                   "ones; matrix products will be slow",
-                   got, fitting);
+    return warning("the program could not be started again and keeps", got, fitting);
 }
 
 void qk_blas_describe(char *text, int size)

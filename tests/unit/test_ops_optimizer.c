@@ -1,0 +1,246 @@
+/* Gradient norm, AdamW, Muon. */
+#include "ops_check.h"
+
+/* ---- gradient norm ---- */
+
+struct norm_case {
+    int64_t n;
+    float clip;
+    float *g;
+};
+
+static void run_norm(struct qk_device *d, const void *one, struct outputs *out)
+{
+    const struct norm_case *c = one;
+    struct qk_buf g = held(d, c->g, c->n), result = empty(d, 2);
+    d->ops->grad_norm(d, result, g, c->n, c->clip);
+    take(d, out, result, 2);
+    release_all(d, (struct qk_buf[]){g, result}, 2);
+}
+
+static void test_grad_norm(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 37, 65536, 200001};
+    static const float clips[] = {1, 1e6f, 0, -1};
+    for (size_t i = 0; i < COUNT(sizes); i++)
+        for (size_t k = 0; k < COUNT(clips); k++) {
+            struct norm_case c = {sizes[i], clips[k], normals("g", sizes[i], 3)};
+            struct outputs out = run_case(run_norm, &c);
+            double *g = widened(c.g, c.n), norm = norm_of(g, c.n);
+            assert_close((double)out.at[0], norm, 1e-7);
+            double scale = c.clip > 0 ? fmin(1, (double)c.clip / (norm + 1e-6)) : 1;
+            assert_close((double)out.at[1], scale, 1e-7);
+            free(g);
+            free(c.g);
+            free(out.at);
+        }
+}
+
+/* ---- AdamW ---- */
+
+enum { N = 1003, UPDATES = 3 };
+
+static void run_adamw(struct qk_device *d, const void *one, struct outputs *out)
+{
+    const struct qk_adamw *start = one;
+    struct qk_adamw how = *start;
+    float *w_ = normals("w", N, 1), scale_ = 0.25f;
+    struct qk_buf w = held(d, w_, N), m = empty(d, N), v = empty(d, N), g = empty(d, N);
+    struct qk_buf scale = held(d, &scale_, 1);
+    for (int t = 1; t <= UPDATES; t++) {
+        char name[] = {'g', (char)('0' + t), 0};
+        float *g_ = normals(name, N, 1);
+        d->ops->put(d, g, g_, N);
+        how.bias1 = 1 - pow(how.beta1, t);
+        how.bias2 = 1 - pow(how.beta2, t);
+        d->ops->adamw(d, w, m, v, g, scale, N, how);
+        free(g_);
+    }
+    take(d, out, w, N);
+    take(d, out, m, N);
+    take(d, out, v, N);
+    free(w_);
+    release_all(d, (struct qk_buf[]){w, m, v, g, scale}, 5);
+}
+
+static void test_adamw(void **state)
+{
+    (void)state;
+    const struct qk_adamw how = {
+        .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.2};
+    struct outputs out = run_case(run_adamw, &how);
+    float *w_ = normals("w", N, 1);
+    double *w = widened(w_, N), m[N] = {0}, v[N] = {0};
+    for (int t = 1; t <= UPDATES; t++) {
+        char name[] = {'g', (char)('0' + t), 0};
+        float *g_ = normals(name, N, 1);
+        for (int i = 0; i < N; i++) {
+            double g = 0.25 * (double)g_[i];
+            m[i] = 0.9 * m[i] + 0.1 * g;
+            v[i] = 0.999 * v[i] + 0.001 * g * g;
+            w[i] *= 1 - 0.01 * 0.2;
+            w[i] -= 0.01 * (m[i] / (1 - pow(0.9, t))) / (sqrt(v[i] / (1 - pow(0.999, t))) + 1e-8);
+        }
+        free(g_);
+    }
+    check_near("w", out.at, w, N, 3e-7);
+    check_near("m", out.at + N, m, N, 5e-7);
+    check_near("v", out.at + 2 * N, v, N, 5e-7);
+    free(w);
+    free(w_);
+    free(out.at);
+}
+
+/* ---- Muon ---- */
+
+static const float MUON_SCALE = 0.5f;
+
+static void run_muon(struct qk_device *d, const void *one, struct outputs *out)
+{
+    const struct qk_muon *how = one;
+    int64_t n = how->count * how->rows * how->cols;
+    float *w_ = normals("w", n, 1), *b_ = normals("b", n, 1), *g_ = normals("g", n, 1);
+    struct qk_buf w = held(d, w_, n), b = held(d, b_, n), g = held(d, g_, n);
+    struct qk_buf scale = held(d, &MUON_SCALE, 1);
+    d->ops->muon(d, w, b, g, scale, *how);
+    take(d, out, w, n);
+    take(d, out, b, n);
+    take(d, out, g, n);
+    free(w_);
+    free(b_);
+    free(g_);
+    release_all(d, (struct qk_buf[]){w, b, g, scale}, 4);
+}
+
+/* c[I, J] = a[I, K] b, b as [K, J] or transposed [J, K]. */
+static void multiply(double *c, const double *a, const double *b, bool transposed, int64_t I,
+                     int64_t J, int64_t K)
+{
+    for (int64_t i = 0; i < I; i++)
+        for (int64_t j = 0; j < J; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < K; k++)
+                sum += a[i * K + k] * (transposed ? b[j * K + k] : b[k * J + j]);
+            c[i * J + j] = sum;
+        }
+}
+
+static double *transposed(const double *x, int64_t rows, int64_t cols)
+{
+    double *y = qk_alloc((size_t)(rows * cols), sizeof *y);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++)
+            y[j * rows + i] = x[i * cols + j];
+    return y;
+}
+
+/* DESIGN section 5, to the letter: on the wide orientation, X <- aX + (bA + cA^2)X. */
+static double *orthogonalised(const double *u, int64_t rows, int64_t cols,
+                              enum qk_orthogonalizer how)
+{
+    static const double express[5][3] = {
+        {8.156554524902461, -22.48329292557795, 15.878769915207462},
+        {4.042929935166739, -2.808917465908714, 0.5000178451051316},
+        {3.8916678022926607, -2.772484153217685, 0.5060648178503393},
+        {3.285753657755655, -2.3681294933425376, 0.46449024233003106},
+        {2.3465413258596377, -1.7097828382687081, 0.42323551169305323}};
+    static const double schulz[3] = {3.4445, -4.7750, 2.0315};
+    bool tall = rows > cols;
+    int64_t R = tall ? cols : rows, C = tall ? rows : cols;
+    double *x = tall ? transposed(u, rows, cols)
+                     : memcpy(qk_alloc((size_t)(R * C), sizeof *x), u, (size_t)(R * C) * sizeof *x);
+    double *a = qk_alloc((size_t)(R * R), sizeof *a), *a2 = qk_alloc((size_t)(R * R), sizeof *a2);
+    double *y = qk_alloc((size_t)(R * C), sizeof *y), norm = norm_of(x, R * C);
+    double size = how == QK_POLAR_EXPRESS ? 1.01 * norm + 1e-7 : norm + 1e-7;
+    for (int64_t i = 0; i < R * C; i++)
+        x[i] /= size;
+    for (int k = 0; k < 5; k++) {
+        const double *p = how == QK_POLAR_EXPRESS ? express[k] : schulz;
+        multiply(a, x, x, true, R, R, C);
+        multiply(a2, a, a, false, R, R, R);
+        for (int64_t i = 0; i < R * R; i++)
+            a2[i] = p[1] * a[i] + p[2] * a2[i];
+        multiply(y, a2, x, false, R, C, R);
+        for (int64_t i = 0; i < R * C; i++)
+            x[i] = p[0] * x[i] + y[i];
+    }
+    double *result = tall ? transposed(x, R, C) : x;
+    if (tall)
+        free(x);
+    free(a);
+    free(a2);
+    free(y);
+    return result;
+}
+
+static void check_muon(int64_t count, int64_t rows, int64_t cols, enum qk_orthogonalizer kind)
+{
+    const struct qk_muon how = {count, rows, cols, 0.02, 0.95, 0.1, kind};
+    struct outputs out = run_case(run_muon, &how);
+    int64_t size = rows * cols, n = count * size;
+    float *w_ = normals("w", n, 1), *b_ = normals("b", n, 1), *g_ = normals("g", n, 1);
+    double *w = widened(w_, n), *b = widened(b_, n), *u = qk_alloc((size_t)n, sizeof *u);
+    double rate = 0.02 * sqrt(fmax(1, (double)rows / (double)cols));
+    for (int64_t i = 0; i < n; i++) {
+        double g = (double)MUON_SCALE * (double)g_[i];
+        b[i] += 0.05 * (g - b[i]);
+        u[i] = g + 0.95 * (b[i] - g);
+    }
+    for (int64_t c = 0; c < count; c++) {
+        double *step = orthogonalised(u + c * size, rows, cols, kind);
+        for (int64_t i = 0; i < size; i++)
+            w[c * size + i] = w[c * size + i] * (1 - 0.02 * 0.1) - rate * step[i];
+        free(step);
+    }
+    check_near("w", out.at, w, n, 1e-6);
+    check_near("b", out.at + n, b, n, 3e-7);
+    assert_memory_equal(out.at + 2 * n, g_, (size_t)n * sizeof *g_);
+    free(w_);
+    free(b_);
+    free(g_);
+    free(w);
+    free(b);
+    free(u);
+    free(out.at);
+}
+
+static void test_muon(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][3] = {{1, 1, 1},    {1, 3, 3},    {2, 37, 16}, {3, 16, 37},
+                                        {1, 130, 70}, {1, 70, 130}, {4, 32, 64}, {1, 96, 96},
+                                        {1, 1, 5},    {2, 5, 1}};
+    for (size_t i = 0; i < COUNT(shapes); i++) {
+        check_muon(shapes[i][0], shapes[i][1], shapes[i][2], QK_POLAR_EXPRESS);
+        check_muon(shapes[i][0], shapes[i][1], shapes[i][2], QK_NEWTON_SCHULZ);
+    }
+}
+
+/* A zero gradient and momentum: no step, no NaN. */
+static void test_muon_at_rest(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    struct qk_device *d = qk_device_open("cpu", &err);
+    float *w_ = normals("w", 12, 1), after[12];
+    struct qk_buf w = held(d, w_, 12), b = empty(d, 12), g = empty(d, 12);
+    struct qk_buf scale = held(d, &MUON_SCALE, 1);
+    d->ops->muon(d, w, b, g, scale, (struct qk_muon){1, 3, 4, 0.1, 0.95, 0, QK_POLAR_EXPRESS});
+    d->ops->get(d, after, w, 12);
+    assert_memory_equal(after, w_, sizeof after);
+    free(w_);
+    release_all(d, (struct qk_buf[]){w, b, g, scale}, 4);
+    qk_device_close(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_grad_norm),
+        cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_muon),
+        cmocka_unit_test(test_muon_at_rest),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
