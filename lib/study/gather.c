@@ -1,0 +1,463 @@
+#include "study/gather.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "study/stats.h"
+
+/* ---- reading ---- */
+
+/* One object, or JSON lines, appended to `list`. */
+static int read_objects(cJSON *list, const char *path, struct qk_err *err)
+{
+    struct qk_err ignored;
+    cJSON *lines = qk_json_read_lines(path, err);
+    if (lines == NULL) { /* one object over several lines? */
+        cJSON *whole = qk_json_read(path, &ignored);
+        if (!cJSON_IsObject(whole)) {
+            cJSON_Delete(whole);
+            return -1;
+        }
+        cJSON_AddItemToArray(list, whole);
+        return 0;
+    }
+    while (lines->child != NULL)
+        cJSON_AddItemToArray(list, cJSON_DetachItemViaPointer(lines, lines->child));
+    cJSON_Delete(lines);
+    return 0;
+}
+
+struct point {
+    double tokens;
+    const cJSON *probe;
+};
+
+struct run {
+    const struct qk_gather *g;
+    cJSON *probes, *log; /* arrays, owned */
+    struct point *points;
+    int count, layers;
+    const cJSON *config; /* not owned unless config_owned */
+    cJSON *config_owned;
+};
+
+static void run_free(struct run *r)
+{
+    cJSON_Delete(r->probes);
+    cJSON_Delete(r->log);
+    cJSON_Delete(r->config_owned);
+    free(r->points);
+}
+
+static int compare_points(const void *a, const void *b)
+{
+    const struct point *x = a, *y = b;
+    return (x->tokens > y->tokens) - (x->tokens < y->tokens);
+}
+
+static const char *name_of(const cJSON *probe)
+{
+    const cJSON *file = cJSON_GetObjectItemCaseSensitive(probe, "file");
+    return cJSON_IsString(file) ? file->valuestring : "probe";
+}
+
+static int check_probe(const struct run *r, const cJSON *probe, struct qk_err *err)
+{
+    const char *where = name_of(probe), *kind = NULL;
+    if (!cJSON_IsObject(probe))
+        return qk_fail(err, "probe: a line is no object");
+    if (qk_json_text(probe, "kind", &kind, where, err) != 0)
+        return -1;
+    if (strcmp(kind, "probe") != 0)
+        return qk_fail(err, "%s: kind is \"%s\", expected \"probe\"", where, kind);
+    const cJSON *layers = qk_json_array(probe, "layers", where, err);
+    const cJSON *pr = cJSON_GetObjectItemCaseSensitive(probe, "mean_pr");
+    if (layers == NULL)
+        return -1;
+    if (cJSON_GetArraySize(layers) != r->layers || r->layers == 0)
+        return qk_fail(err, "%s: %d layers, the probe before it has %d", where,
+                       cJSON_GetArraySize(layers), r->layers);
+    if (!cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(pr, r->g->site)))
+        return qk_fail(err, "%s: \"mean_pr\" has no site %s", where, r->g->site);
+    return 0;
+}
+
+/* The same point measured twice (as the end of one edge and the start of the next) is kept once. */
+static int drop_repeats(struct run *r, struct qk_err *err)
+{
+    int kept = 0;
+    for (int i = 0; i < r->count; i++) {
+        const struct point *p = &r->points[i], *before = &r->points[kept - 1];
+        if (kept > 0 && before->tokens == p->tokens) {
+            if (!cJSON_Compare(cJSON_GetObjectItemCaseSensitive(before->probe, "mean_pr"),
+                               cJSON_GetObjectItemCaseSensitive(p->probe, "mean_pr"), 1))
+                return qk_fail(err, "%s and %s are both at %.0f tokens but differ",
+                               name_of(before->probe), name_of(p->probe), p->tokens);
+            continue;
+        }
+        r->points[kept++] = *p;
+    }
+    r->count = kept;
+    return 0;
+}
+
+static int read_points(struct run *r, struct qk_err *err)
+{
+    r->probes = cJSON_CreateArray();
+    for (size_t i = 0; i < r->g->probes.count; i++)
+        if (read_objects(r->probes, r->g->probes.at[i], err) != 0)
+            return -1;
+    r->count = cJSON_GetArraySize(r->probes);
+    if (r->count == 0)
+        return qk_fail(err, "no probe given");
+    r->points = qk_zalloc((size_t)r->count, sizeof *r->points);
+    r->layers = cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(r->probes->child, "layers"));
+    int i = 0;
+    const cJSON *probe;
+    cJSON_ArrayForEach(probe, r->probes)
+    {
+        struct point *p = &r->points[i++];
+        p->probe = probe;
+        if (check_probe(r, probe, err) != 0 ||
+            qk_json_real(probe, "tokens_seen", &p->tokens, name_of(probe), err) != 0)
+            return -1;
+    }
+    qsort(r->points, (size_t)r->count, sizeof *r->points, compare_points);
+    return drop_repeats(r, err);
+}
+
+/* Steps must follow each other: a gap means the log of an edge was forgotten. */
+static int read_logs(struct run *r, struct qk_err *err)
+{
+    r->log = cJSON_CreateArray();
+    double before = NAN;
+    for (size_t i = 0; i < r->g->logs.count; i++) {
+        const char *path = r->g->logs.at[i];
+        cJSON *lines = qk_json_read_lines(path, err);
+        if (lines == NULL)
+            return -1;
+        while (lines->child != NULL) {
+            cJSON *line = cJSON_DetachItemViaPointer(lines, lines->child);
+            cJSON_AddItemToArray(r->log, line);
+            double step, tokens;
+            int bad = qk_json_real(line, "step", &step, path, err) != 0 ||
+                      qk_json_real(line, "tokens_seen", &tokens, path, err) != 0;
+            if (!bad && !isnan(before) && step != before + 1)
+                bad = qk_fail(err, "%s: step %.0f follows step %.0f", path, step, before) != 0;
+            before = bad ? before : step;
+            if (bad) {
+                cJSON_Delete(lines);
+                return -1;
+            }
+        }
+        cJSON_Delete(lines);
+    }
+    return 0;
+}
+
+static int read_config(struct run *r, struct qk_err *err)
+{
+    if (r->g->config != NULL) {
+        r->config = r->config_owned = qk_json_read(r->g->config, err);
+        return r->config == NULL ? -1 : 0;
+    }
+    r->config = cJSON_GetObjectItemCaseSensitive(r->points[0].probe, "config");
+    return 0;
+}
+
+/* ---- from one probe ---- */
+
+static double number_or_nan(const cJSON *item)
+{
+    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
+}
+
+/* layers[layer].key[site] */
+static double layer_value(const cJSON *probe, int layer, const char *key, const char *site)
+{
+    const cJSON *layers = cJSON_GetObjectItemCaseSensitive(probe, "layers");
+    const cJSON *at = cJSON_GetArrayItem(layers, layer);
+    const cJSON *by_site = cJSON_GetObjectItemCaseSensitive(at, key);
+    return number_or_nan(cJSON_GetObjectItemCaseSensitive(by_site, site));
+}
+
+static double mean_over_layers(const struct run *r, const cJSON *probe, const char *key,
+                               const char *site)
+{
+    double sum = 0;
+    for (int l = 0; l < r->layers; l++)
+        sum += layer_value(probe, l, key, site);
+    return sum / r->layers;
+}
+
+static bool text_is(const cJSON *object, const char *key, const char *text)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;
+}
+
+/* Mean over the uncentred entries of measures[] for `of` at the headline site; NaN for none. */
+static double mean_measure(const struct run *r, const cJSON *probe, const char *of, const char *key)
+{
+    double sum = 0;
+    int count = 0;
+    const cJSON *m;
+    cJSON_ArrayForEach(m, cJSON_GetObjectItemCaseSensitive(probe, "measures"))
+    {
+        if (!text_is(m, "of", of) || !text_is(m, "site", r->g->site) ||
+            cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(m, "centred")))
+            continue;
+        sum += number_or_nan(cJSON_GetObjectItemCaseSensitive(m, key));
+        count++;
+    }
+    return count > 0 ? sum / count : NAN;
+}
+
+/* Mean, or largest, of the per-head lists layers[].key. */
+static double over_heads(const cJSON *probe, const char *key, bool largest)
+{
+    double sum = 0, most = -INFINITY;
+    int count = 0;
+    const cJSON *layer, *item;
+    cJSON_ArrayForEach(layer, cJSON_GetObjectItemCaseSensitive(probe, "layers"))
+    {
+        cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(layer, key))
+        {
+            sum += number_or_nan(item);
+            most = fmax(most, number_or_nan(item));
+            count++;
+        }
+    }
+    if (count == 0)
+        return NAN;
+    return largest ? most : sum / count;
+}
+
+static const cJSON *gain_of(const cJSON *probe, int layer)
+{
+    const cJSON *layers = cJSON_GetObjectItemCaseSensitive(probe, "layers");
+    return cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(layers, layer), "gamma_k");
+}
+
+/* ---- the parts of the output ---- */
+
+static void add_tokens(const struct run *r, cJSON *out)
+{
+    cJSON *tokens = cJSON_AddArrayToObject(out, "tokens");
+    for (int i = 0; i < r->count; i++)
+        cJSON_AddItemToArray(tokens, qk_json_number(r->points[i].tokens));
+}
+
+/* Mean loss of the steps in (previous point, point], null where there are none. */
+static void add_loss(const struct run *r, cJSON *out)
+{
+    cJSON *loss = cJSON_AddArrayToObject(out, "loss");
+    const cJSON *line = r->log->child;
+    for (int i = 0; i < r->count; i++) {
+        double sum = 0;
+        int steps = 0;
+        for (; line != NULL; line = line->next) {
+            double tokens = number_or_nan(cJSON_GetObjectItemCaseSensitive(line, "tokens_seen"));
+            const cJSON *value = cJSON_GetObjectItemCaseSensitive(line, "loss");
+            if (tokens > r->points[i].tokens)
+                break;
+            if (value == NULL) /* an evaluation before the first step */
+                continue;
+            sum += number_or_nan(value);
+            steps++;
+        }
+        cJSON_AddItemToArray(loss, qk_json_number(steps > 0 && i > 0 ? sum / steps : NAN));
+    }
+}
+
+static void add_val_loss(const struct run *r, cJSON *out)
+{
+    cJSON *list = cJSON_AddArrayToObject(out, "val_loss");
+    for (int i = 0; i < r->count; i++) {
+        double value = NAN;
+        const cJSON *line;
+        cJSON_ArrayForEach(line, r->log)
+        {
+            const cJSON *val = cJSON_GetObjectItemCaseSensitive(line, "val_loss");
+            const cJSON *tokens = cJSON_GetObjectItemCaseSensitive(line, "tokens_seen");
+            if (val != NULL && number_or_nan(tokens) == r->points[i].tokens)
+                value = number_or_nan(val);
+        }
+        cJSON_AddItemToArray(list, qk_json_number(value));
+    }
+}
+
+static void add_layer_pr(const struct run *r, cJSON *out)
+{
+    cJSON *object = cJSON_AddObjectToObject(out, "layer_pr");
+    for (int l = 0; l < r->layers; l++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", l);
+        cJSON *row = cJSON_AddArrayToObject(object, name);
+        for (int i = 0; i < r->count; i++)
+            cJSON_AddItemToArray(
+                row, qk_json_number(layer_value(r->points[i].probe, l, "k_pr", r->g->site)));
+    }
+}
+
+static void add_gains(const struct run *r, cJSON *out, bool learned)
+{
+    cJSON *cv = cJSON_AddObjectToObject(out, "gamma_cv");
+    cJSON *final = learned ? cJSON_AddObjectToObject(out, "gamma_final") : NULL;
+    for (int l = 0; l < r->layers && gain_of(r->points[0].probe, l) != NULL; l++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", l);
+        cJSON *row = cJSON_AddArrayToObject(cv, name);
+        for (int i = 0; i < r->count; i++) {
+            const cJSON *gain = gain_of(r->points[i].probe, l);
+            cJSON_AddItemToArray(
+                row, qk_json_number(number_or_nan(cJSON_GetObjectItemCaseSensitive(gain, "cv"))));
+        }
+        const cJSON *last = gain_of(r->points[r->count - 1].probe, l);
+        const cJSON *values = cJSON_GetObjectItemCaseSensitive(last, "values");
+        if (final != NULL && cJSON_IsArray(values))
+            cJSON_AddItemToObject(final, name, cJSON_Duplicate(values, 1));
+    }
+}
+
+/* mean_pr of every site all probes have, as lists. */
+static void add_sites(const struct run *r, cJSON *out)
+{
+    cJSON *object = cJSON_AddObjectToObject(out, "mean_pr_sites");
+    const cJSON *site;
+    cJSON_ArrayForEach(site, cJSON_GetObjectItemCaseSensitive(r->points[0].probe, "mean_pr"))
+    {
+        cJSON *list = cJSON_AddArrayToObject(object, site->string);
+        for (int i = 0; i < r->count; i++) {
+            const cJSON *pr = cJSON_GetObjectItemCaseSensitive(r->points[i].probe, "mean_pr");
+            cJSON_AddItemToArray(list, qk_json_number(number_or_nan(
+                                           cJSON_GetObjectItemCaseSensitive(pr, site->string))));
+        }
+    }
+}
+
+/* A list over the points, left out when no point has the number. */
+static void add_series(cJSON *out, const char *key, const double *values, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (!isnan(values[i])) {
+            cJSON_AddItemToObject(out, key, qk_json_numbers(values, count));
+            return;
+        }
+}
+
+static void add_measures(const struct run *r, cJSON *out)
+{
+    double *v = qk_alloc((size_t)r->count, sizeof *v);
+    for (int i = 0; i < r->count; i++)
+        v[i] = mean_measure(r, r->points[i].probe, "k", "pr_energy");
+    add_series(out, "mean_pr_energy", v, r->count);
+    for (int i = 0; i < r->count; i++)
+        v[i] = mean_over_layers(r, r->points[i].probe, "q_pr", r->g->site);
+    add_series(out, "q_pr", v, r->count);
+    for (int i = 0; i < r->count; i++)
+        v[i] = mean_measure(r, r->points[i].probe, "qk", "pr");
+    add_series(out, "qk_pr", v, r->count);
+    for (int i = 0; i < r->count; i++)
+        v[i] = over_heads(r->points[i].probe, "entropy", false);
+    add_series(out, "entropy", v, r->count);
+    for (int i = 0; i < r->count; i++)
+        v[i] = over_heads(r->points[i].probe, "max_logit", true);
+    add_series(out, "max_logit", v, r->count);
+    free(v);
+}
+
+/* From the config, else the length of the gain vectors; 0 when neither tells. */
+static double head_dim_of(const struct run *r)
+{
+    double d = number_or_nan(cJSON_GetObjectItemCaseSensitive(r->config, "d_model"));
+    double heads = number_or_nan(cJSON_GetObjectItemCaseSensitive(r->config, "n_heads"));
+    if (d > 0 && heads > 0)
+        return d / heads;
+    const cJSON *gain = gain_of(r->points[0].probe, 0);
+    int n = cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(gain, "values"));
+    return n > 1 ? n : NAN;
+}
+
+static void add_facts(const struct run *r, cJSON *out)
+{
+    const cJSON *probe = r->points[r->count - 1].probe;
+    const cJSON *norm = cJSON_GetObjectItemCaseSensitive(probe, "qk_norm");
+    cJSON_AddStringToObject(out, "site", r->g->site);
+    if (cJSON_IsString(norm))
+        cJSON_AddStringToObject(out, "qk_norm", norm->valuestring);
+    const cJSON *seed = cJSON_GetObjectItemCaseSensitive(r->config, "seed");
+    if (cJSON_IsNumber(seed))
+        qk_json_add_number(out, "seed", seed->valuedouble);
+    if (r->config != NULL)
+        cJSON_AddItemToObject(out, "config", cJSON_Duplicate(r->config, 1));
+    qk_json_add_number(out, "head_dim", head_dim_of(r));
+    qk_json_add_number(out, "rows", number_or_nan(cJSON_GetObjectItemCaseSensitive(probe, "rows")));
+    qk_json_add_number(out, "null_pr", mean_measure(r, probe, "k", "null_pr"));
+    qk_json_add_number(out, "null_pr_energy", mean_measure(r, probe, "k", "null_pr_energy"));
+}
+
+/* How the probes were made, each distinct provenance once. */
+static void add_made_from(const struct run *r, cJSON *out)
+{
+    cJSON *list = cJSON_CreateArray();
+    for (int i = 0; i < r->count; i++) {
+        const cJSON *made = cJSON_GetObjectItemCaseSensitive(r->points[i].probe, "provenance");
+        bool known = made == NULL;
+        const cJSON *item;
+        cJSON_ArrayForEach(item, list) known |= cJSON_Compare(item, made, 1) != 0;
+        if (!known)
+            cJSON_AddItemToArray(list, cJSON_Duplicate(made, 1));
+    }
+    if (list->child != NULL)
+        cJSON_AddItemToObject(out, "made_from", list);
+    else
+        cJSON_Delete(list);
+}
+
+static int check_same_norm(const struct run *r, struct qk_err *err)
+{
+    const cJSON *first = cJSON_GetObjectItemCaseSensitive(r->points[0].probe, "qk_norm");
+    for (int i = 1; i < r->count; i++) {
+        const cJSON *other = cJSON_GetObjectItemCaseSensitive(r->points[i].probe, "qk_norm");
+        if (first != NULL && other != NULL && !cJSON_Compare(first, other, 1))
+            return qk_fail(err, "%s and %s are of models with different qk_norm",
+                           name_of(r->points[0].probe), name_of(r->points[i].probe));
+    }
+    return 0;
+}
+
+static cJSON *write_results(const struct run *r)
+{
+    cJSON *out = cJSON_CreateObject();
+    cJSON_AddStringToObject(out, "tag", r->g->tag);
+    add_tokens(r, out);
+    add_loss(r, out);
+    add_val_loss(r, out);
+    double *pr = qk_alloc((size_t)r->count, sizeof *pr);
+    for (int i = 0; i < r->count; i++) {
+        const cJSON *by_site = cJSON_GetObjectItemCaseSensitive(r->points[i].probe, "mean_pr");
+        pr[i] = number_or_nan(cJSON_GetObjectItemCaseSensitive(by_site, r->g->site));
+    }
+    cJSON_AddItemToObject(out, "mean_pr", qk_json_numbers(pr, r->count));
+    free(pr);
+    add_layer_pr(r, out);
+    add_gains(r, out, text_is(r->points[0].probe, "qk_norm", "learned"));
+    add_sites(r, out);
+    add_measures(r, out);
+    add_facts(r, out);
+    add_made_from(r, out);
+    return out;
+}
+
+cJSON *qk_gather_results(const struct qk_gather *g, struct qk_err *err)
+{
+    struct run r = {.g = g};
+    cJSON *out = NULL;
+    if (read_points(&r, err) == 0 && check_same_norm(&r, err) == 0 && read_logs(&r, err) == 0 &&
+        read_config(&r, err) == 0)
+        out = write_results(&r);
+    run_free(&r);
+    return out;
+}

@@ -1,0 +1,76 @@
+/* results.json and combined.json in memory: one run's trajectory, and the conditions of a study.
+ *
+ * Only the keys of the original study are required (tag, tokens, loss, val_loss, mean_pr,
+ * layer_pr, gamma_cv); everything else is optional, so that published files are read too.
+ * A null in a file is NaN here.  Points are indexed in order of tokens, which must rise.
+ */
+#ifndef QK_STUDY_RESULTS_H
+#define QK_STUDY_RESULTS_H
+
+#include <stdbool.h>
+
+#include "base/json.h"
+
+struct qk_results {
+    const cJSON *json; /* the object it was read from, not owned */
+    const char *tag;
+    const char *site;    /* NULL when not told */
+    const char *qk_norm; /* "learned", ...; guessed from the tag in published files; NULL */
+    bool has_seed;
+    int64_t seed;
+    int points, layers;
+    double *tokens, *loss, *val_loss, *mean_pr; /* [points] */
+    double *q_pr, *qk_pr, *entropy, *max_logit; /* [points], NaN where not told */
+    double *layer_pr;                           /* [layers, points] */
+    double *gamma_cv;   /* [layers, points], NaN where not told; NULL when there is none */
+    double *gamma_mean; /* [layers] mean |gain| at the end; NULL without gamma_final */
+    double *gamma_sd;   /* [layers] its sample deviation; NULL likewise */
+    int head_dim;       /* 0 when not told */
+    double null_pr;     /* NaN when not told */
+};
+
+/* `where` names file and object in errors. */
+int qk_results_parse(struct qk_results *r, const cJSON *json, const char *where,
+                     struct qk_err *err);
+void qk_results_free(struct qk_results *r);
+
+/* The value at [layer, point] of an array [layers, points]. */
+static inline double qk_results_at(const struct qk_results *r, const double *array, int layer,
+                                   int point)
+{
+    return array[(int64_t)layer * r->points + point];
+}
+
+/* The last point that has a number, or -1. */
+int qk_results_last(const double *series, int points);
+
+/* One condition: the mean over its seeds, and the seeds (one when the file had no list). */
+struct qk_condition {
+    char letter;
+    struct qk_results mean;
+    struct qk_results *seeds;
+    int n_seeds;
+};
+
+enum { QK_MOST_CONDITIONS = 26 };
+
+struct qk_combined {
+    cJSON *json;                                /* owned */
+    struct qk_condition at[QK_MOST_CONDITIONS]; /* in order of letter */
+    int count;
+    double elapsed_s; /* NaN when null */
+};
+
+/* Takes over `json` (freed by qk_combined_free, and on failure).  All conditions must have the
+ * same points and layers, and the same seeds when they have several. */
+int qk_combined_parse(struct qk_combined *c, cJSON *json, const char *where, struct qk_err *err);
+int qk_combined_read(struct qk_combined *c, const char *path, struct qk_err *err);
+void qk_combined_free(struct qk_combined *c);
+
+/* The condition of that letter, or NULL. */
+const struct qk_condition *qk_combined_find(const struct qk_combined *c, char letter);
+
+/* "learned gain", "frozen gain", "no QK-Norm", ... or the tag: for people. */
+const char *qk_condition_name(const struct qk_condition *c);
+
+#endif
