@@ -8,8 +8,10 @@
 #include "base/mem.h"
 #include "study/lapack.h"
 
-/* The measures, from squared singular values `energy` (descending) and v. */
-static void measure(struct qk_spectrum *s, const double *energy)
+/* The measures, from squared singular values `energy` (descending) and directions; component j of
+ * direction i is v[i * across + j * down]. */
+static void measure(struct qk_spectrum *s, const double *energy, const double *v, int across,
+                    int down)
 {
     int d = s->d;
     double sum = 0, total = 0, fourth = 0;
@@ -28,7 +30,7 @@ static void measure(struct qk_spectrum *s, const double *energy)
         double p = s->sigma[i] / sum, fourths = 0;
         entropy -= p > 0 ? p * log(p) : 0;
         for (int j = 0; j < d; j++)
-            fourths += pow(s->v[j * d + i], 4);
+            fourths += pow(v[i * across + j * down], 4);
         alignment += energy[i] / total * fourths;
         /* rounding must not decide when the sum is 0.9 of the total exactly */
         if (reached < 0.9 * total * (1 - 1e-12))
@@ -50,7 +52,8 @@ static int check(const double *gram, int d, const char *what, struct qk_err *err
     return 0;
 }
 
-int qk_spectrum_of_gram(struct qk_spectrum *s, const double *gram, int d, struct qk_err *err)
+int qk_spectrum_of_gram(struct qk_spectrum *s, double *v, const double *gram, int d,
+                        struct qk_err *err)
 {
     if (check(gram, d, "", err) != 0)
         return -1;
@@ -68,10 +71,10 @@ int qk_spectrum_of_gram(struct qk_spectrum *s, const double *gram, int d, struct
             double value = ascending[d - 1 - i];
             energy[i] = value > noise ? value : 0;
             s->sigma[i] = sqrt(energy[i]);
-            for (int j = 0; j < d; j++)
-                s->v[j * d + i] = a[(d - 1 - i) * d + j]; /* column d-1-i of a */
+            for (int j = 0; v && j < d; j++)
+                v[j * d + i] = a[(d - 1 - i) * d + j];
         }
-        measure(s, energy);
+        measure(s, energy, a + (d - 1) * d, -d, 1); /* direction i is column d-1-i of a */
     }
     free(a);
     free(work);
@@ -117,26 +120,25 @@ int qk_spectrum_of_product(struct qk_spectrum *s, const double *gram_q, const do
     if (check(gram_q, d, " of the queries", err) != 0 || check(gram_k, d, " of the keys", err) != 0)
         return -1;
     size_t square = (size_t)d * (size_t)d;
-    double *space = qk_alloc(3 * square + 8 * (size_t)d, sizeof *space);
-    double *lq = space, *lk = lq + square, *m = lk + square, *work = m + square;
+    double *space = qk_alloc(4 * square + 8 * (size_t)d, sizeof *space);
+    double *lq = space, *lk = lq + square, *m = lk + square, *vt = m + square, *work = vt + square;
+    double energy[QK_MOST_DIM];
     int lwork = 8 * d, one = 1, info = 0;
     cholesky(lq, gram_q, d);
     cholesky(lk, gram_k, d);
     product(m, lq, lk, d);
-    /* the rows of V^T, column-major: component j of direction i lands in v[j*d + i] */
-    dgesvd_("N", "A", &d, &d, m, &d, s->sigma, NULL, &one, s->v, &d, work, &lwork, &info);
-    free(space);
-    if (info != 0)
-        return qk_fail(err, "the singular values of a product of Gram factors did not converge");
-    double energy[QK_MOST_DIM];
-    s->d = d;
-    for (int i = 0; i < d; i++) {
-        if (s->sigma[i] <= QK_NOISE * d * s->sigma[0])
-            s->sigma[i] = 0;
-        energy[i] = s->sigma[i] * s->sigma[i];
+    dgesvd_("N", "A", &d, &d, m, &d, s->sigma, NULL, &one, vt, &d, work, &lwork, &info);
+    if (info == 0) {
+        s->d = d;
+        for (int i = 0; i < d; i++) {
+            if (s->sigma[i] <= QK_NOISE * d * s->sigma[0])
+                s->sigma[i] = 0;
+            energy[i] = s->sigma[i] * s->sigma[i];
+        }
+        measure(s, energy, vt, 1, d); /* direction i is row i of V^T, column-major */
     }
-    measure(s, energy);
-    return 0;
+    free(space);
+    return info == 0 ? 0 : qk_fail(err, "the singular values of a bilinear form did not converge");
 }
 
 void qk_gram_centre(double *to, const double *gram, const double *mean, int64_t n, int d)

@@ -26,14 +26,15 @@ enum { QK_MOST_DIM = 128 }; /* head dimension */
 
 struct qk_spectrum {
     int d;
-    double sigma[QK_MOST_DIM];           /* descending */
-    double v[QK_MOST_DIM * QK_MOST_DIM]; /* v[j*d + i]: component j of direction i */
+    double sigma[QK_MOST_DIM]; /* descending */
     double pr, pr_energy, cond, effective_rank, stable_rank, axis_alignment;
     int rank90;
 };
 
-/* From a symmetric Gram matrix [d, d], d <= QK_MOST_DIM. */
-int qk_spectrum_of_gram(struct qk_spectrum *s, const double *gram, int d, struct qk_err *err);
+/* From a symmetric Gram matrix [d, d], d <= QK_MOST_DIM.  v [d, d] receives the directions,
+ * v[j*d+i] being component j of direction i; NULL when they are not wanted. */
+int qk_spectrum_of_gram(struct qk_spectrum *s, double *v, const double *gram, int d,
+                        struct qk_err *err);
 
 /* Of the bilinear form Q K^T: s = sqrt(eig(G_Q G_K)), computed as the singular values of
  * L_Q^T L_K with G = L L^T, so that small ones are not squared away.  Unlike the spectrum of K

@@ -80,7 +80,7 @@ static void known_numbers(void **state)
     struct qk_spectrum s;
     double gram[9];
     planted(gram, (double[]){1, 2, 4}, NULL, 3); /* sum 7, squares 21, fourths 273 */
-    assert_works(qk_spectrum_of_gram(&s, gram, 3, &err));
+    assert_works(qk_spectrum_of_gram(&s, NULL, gram, 3, &err));
     assert_close(s.sigma[0], 4, 1e-14);
     assert_close(s.sigma[2], 1, 1e-14);
     assert_close(s.pr, 49.0 / 21, 1e-14);
@@ -98,11 +98,15 @@ static void rotated_is_not_aligned(void **state)
     (void)state;
     enum { D = 64 };
     struct qk_spectrum s;
-    double sigma[D], gram[D * D], *v = orthogonal("v", D);
+    double sigma[D], gram[D * D], found[D * D], *v = orthogonal("v", D);
     for (int i = 0; i < D; i++)
         sigma[i] = 1 + i;
     planted(gram, sigma, v, D);
-    assert_works(qk_spectrum_of_gram(&s, gram, D, &err));
+    assert_works(qk_spectrum_of_gram(&s, found, gram, D, &err));
+    double same = 0; /* the strongest direction is the last planted one, up to its sign */
+    for (int j = 0; j < D; j++)
+        same += found[j * D] * v[(D - 1) * D + j];
+    assert_close(fabs(same), 1, 1e-12);
     assert_close(s.axis_alignment, 3.0 / (D + 2), 0.15);
     for (int i = 0; i < D; i++)
         assert_close(s.sigma[i], D - i, 1e-12);
@@ -118,17 +122,17 @@ static void rank90_edges(void **state)
         sigma[i] = sqrt(0.1); /* nine of ten equal shares are 0.9 exactly: 9, not 10 */
     double *v = orthogonal("r", 10);
     planted(gram, sigma, v, 10);
-    assert_works(qk_spectrum_of_gram(&s, gram, 10, &err));
+    assert_works(qk_spectrum_of_gram(&s, NULL, gram, 10, &err));
     assert_int_equal(s.rank90, 9);
     assert_close(s.pr, 10, 1e-12);
     planted(gram, (double[]){sqrt(0.9), sqrt(0.1)}, NULL, 2);
-    assert_works(qk_spectrum_of_gram(&s, gram, 2, &err));
+    assert_works(qk_spectrum_of_gram(&s, NULL, gram, 2, &err));
     assert_int_equal(s.rank90, 1);
     planted(gram, (double[]){sqrt(0.899), sqrt(0.101)}, NULL, 2);
-    assert_works(qk_spectrum_of_gram(&s, gram, 2, &err));
+    assert_works(qk_spectrum_of_gram(&s, NULL, gram, 2, &err));
     assert_int_equal(s.rank90, 2);
     planted(gram, (double[]){3}, NULL, 1);
-    assert_works(qk_spectrum_of_gram(&s, gram, 1, &err));
+    assert_works(qk_spectrum_of_gram(&s, NULL, gram, 1, &err));
     assert_int_equal(s.rank90, 1);
     assert_close(s.cond, 1, 0);
     free(v);
@@ -142,13 +146,13 @@ static void lost_rank_has_no_condition(void **state)
     double gram[D * D], *x = gaussian("x", N, R), *a = gaussian("a", R, D);
     double *rows = times(x, a, N, R, D);
     gram_of(gram, rows, N, D);
-    assert_works(qk_spectrum_of_gram(&s, gram, D, &err));
+    assert_works(qk_spectrum_of_gram(&s, NULL, gram, D, &err));
     assert_true(isnan(s.cond));
     assert_true(s.sigma[R - 1] > 1 && s.sigma[R] == 0 && s.sigma[D - 1] == 0);
     assert_true(s.pr <= R && s.effective_rank <= R);
     assert_true(s.rank90 <= R);
     memset(gram, 0, sizeof gram);
-    assert_works(qk_spectrum_of_gram(&s, gram, D, &err));
+    assert_works(qk_spectrum_of_gram(&s, NULL, gram, D, &err));
     assert_int_equal(s.rank90, 0);
     assert_true(isnan(s.pr) && isnan(s.pr_energy) && isnan(s.stable_rank) && isnan(s.cond));
     assert_true(isnan(s.effective_rank) && isnan(s.axis_alignment));
@@ -186,7 +190,7 @@ static void conditioned(double decades, double sigma_tolerance, double pr_tolera
             u[i * D + j] *= sigma[j];
     double *rows = times(u, v, N, D, D), sum = 0, squares = 0;
     gram_of(gram, rows, N, D);
-    assert_works(qk_spectrum_of_gram(&s, gram, D, &err));
+    assert_works(qk_spectrum_of_gram(&s, NULL, gram, D, &err));
     for (int j = 0; j < D; j++) {
         sum += sigma[j];
         squares += sigma[j] * sigma[j];
@@ -212,12 +216,12 @@ static void refuses_what_is_no_gram(void **state)
 {
     (void)state;
     struct qk_spectrum s;
-    assert_int_equal(qk_spectrum_of_gram(&s, (double[]){1, NAN, NAN, 1}, 2, &err), -1);
+    assert_int_equal(qk_spectrum_of_gram(&s, NULL, (double[]){1, NAN, NAN, 1}, 2, &err), -1);
     assert_string_equal(err.text, "the Gram matrix holds a number that is not finite");
-    assert_int_equal(qk_spectrum_of_gram(&s, (double[]){INFINITY}, 1, &err), -1);
+    assert_int_equal(qk_spectrum_of_gram(&s, NULL, (double[]){INFINITY}, 1, &err), -1);
     assert_int_equal(qk_spectrum_of_product(&s, (double[]){1}, (double[]){-INFINITY}, 1, &err), -1);
     assert_string_equal(err.text, "the Gram matrix of the keys holds a number that is not finite");
-    assert_int_equal(qk_spectrum_of_gram(&s, (double[]){1}, 129, &err), -1);
+    assert_int_equal(qk_spectrum_of_gram(&s, NULL, (double[]){1}, 129, &err), -1);
 }
 
 /* ---- the bilinear form ---- */
@@ -254,13 +258,13 @@ static void product_ignores_the_gauge(void **state)
     gram_of(gq, q, N, D);
     gram_of(gk, k, N, D);
     assert_works(qk_spectrum_of_product(&before, gq, gk, D, &err));
-    assert_works(qk_spectrum_of_gram(&alone, gk, D, &err));
+    assert_works(qk_spectrum_of_gram(&alone, NULL, gk, D, &err));
     double pr_of_keys = alone.pr;
     double *ka = times(k, a, N, D, D), *qa = times(q, inverse, N, D, D);
     gram_of(gq, qa, N, D);
     gram_of(gk, ka, N, D);
     assert_works(qk_spectrum_of_product(&after, gq, gk, D, &err));
-    assert_works(qk_spectrum_of_gram(&alone, gk, D, &err));
+    assert_works(qk_spectrum_of_gram(&alone, NULL, gk, D, &err));
     for (int i = 0; i < D; i++)
         assert_close(after.sigma[i], before.sigma[i], 1e-10);
     assert_close(after.pr, before.pr, 1e-12);
@@ -332,7 +336,7 @@ static void null_against_rows(void **state)
             double *k = gaussian(name, n, d);
             gram_of(gq, q, n, d);
             gram_of(gk, k, n, d);
-            assert_works(qk_spectrum_of_gram(&one, gk, d, &err));
+            assert_works(qk_spectrum_of_gram(&one, NULL, gk, d, &err));
             assert_works(qk_spectrum_of_product(&two, gq, gk, d, &err));
             double seen[4] = {one.pr, one.pr_energy, two.pr, two.pr_energy};
             for (int j = 0; j < 4; j++) {
