@@ -203,10 +203,12 @@ static int gather_batch(struct qk_keys *k, struct qk_model *m, const struct qk_k
     const struct qk_config *c = &k->config;
     struct gathering g = {k, 0};
     struct qk_tap tap = {k->sites & ~(1u << QK_SITE_WEIGHT), see, &g};
-    for (; g.first < plan->n_seq; g.first++)
-        if (qk_model_forward(m, plan->tokens + g.first * plan->T, NULL, 1, NULL, NULL, &tap, err) !=
-            0)
+    for (; g.first < plan->n_seq; g.first++) {
+        if (qk_model_forward(m, plan->tokens + g.first * plan->T, NULL, 1, NULL, NULL, &tap, err))
             return -1;
+        if (plan->progress)
+            qk_progress_show(plan->progress, (g.first + 1) * plan->T, NULL);
+    }
     for (int64_t l = 0; l < c->n_layers; l++) {
         struct qk_keys_layer *layer = &k->layers[l];
         for (int i = 0; i < QK_SITES * 2; i++)

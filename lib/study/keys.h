@@ -7,6 +7,7 @@
 #ifndef QK_STUDY_KEYS_H
 #define QK_STUDY_KEYS_H
 
+#include "base/progress.h"
 #include "base/provenance.h"
 #include "model/transformer.h"
 
@@ -35,6 +36,7 @@ struct qk_keys {
     int64_t skip_first; /* positions left out at the start of each sequence */
     unsigned sites;     /* those present */
     bool full;
+    bool dumped;                  /* read from a keys dump */
     struct qk_keys_layer *layers; /* [n_layers] */
 };
 
@@ -50,8 +52,9 @@ struct qk_keys_plan {
     const int32_t *tokens; /* NULL: no batch, so only weights and gains */
     int64_t n_seq, T;      /* T is what the model was made for */
     unsigned sites;
-    int64_t skip_first; /* entropy and max_logit still see every position */
-    bool full;          /* keep the rows too */
+    int64_t skip_first;           /* entropy and max_logit still see every position */
+    bool full;                    /* keep the rows too */
+    struct qk_progress *progress; /* in tokens of this batch; may be NULL */
 };
 
 /* Run the model `m` of device `d` over the batch, one sequence at a time (so that the numbers are
@@ -67,6 +70,21 @@ void qk_keys_free(struct qk_keys *k);
 int qk_keys_write(const struct qk_keys *k, const char *path, const struct qk_provenance *p,
                   struct qk_err *err);
 int qk_keys_read(struct qk_keys *k, const char *path, struct qk_err *err);
+
+/* Either kind of file.  What a checkpoint needs besides is here; a dump must have been made with
+ * what is asked. */
+struct qk_keys_loader {
+    const char *batch; /* token pack whose probe batch to use; NULL: the checkpoint's own */
+    unsigned sites;
+    int64_t skip_first;
+    bool full;
+    const char *device_name;
+    struct qk_device *device;    /* opened at the first checkpoint; the caller closes it */
+    struct qk_progress progress; /* begun by qk_keys_load; tool and quiet are the caller's */
+};
+/* Without any probe batch a checkpoint gives its weights alone: k->sites tells. */
+int qk_keys_load(struct qk_keys *k, const char *path, struct qk_keys_loader *how,
+                 struct qk_err *err);
 
 /* With rows kept: Gram matrices and means anew, without the first positions of each sequence. */
 int qk_keys_skip(struct qk_keys *k, int64_t skip_first, struct qk_err *err);

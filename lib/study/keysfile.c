@@ -238,7 +238,7 @@ static int settle_positions(struct qk_h5 *f, struct qk_keys *k, struct qk_err *e
 
 int qk_keys_read(struct qk_keys *k, const char *path, struct qk_err *err)
 {
-    *k = (struct qk_keys){0};
+    *k = (struct qk_keys){.dumped = true};
     struct qk_h5 *f = qk_h5_open(path, err);
     if (!f)
         return -1;

@@ -319,11 +319,18 @@ static cJSON *overlap_json(const struct qk_keys *k, const struct qk_probe_ask *a
     return overlap;
 }
 
+/* Asked for weights alone, a checkpoint is not run: then its dump is told about nothing else. */
+static bool with_rows(const struct qk_probe_ask *ask)
+{
+    return ask->sites & ~(1u << QK_SITE_WEIGHT);
+}
+
 static cJSON *layer_json(const struct qk_keys *k, const struct qk_probe_ask *ask,
                          const struct jobs *jobs, int layer)
 {
     const struct qk_keys_layer *l = &k->layers[layer];
-    int64_t H = k->config.n_heads, gains = qk_keys_gains(&k->config);
+    bool ran = with_rows(ask) && l->entropy && l->max_logit;
+    int64_t H = ran ? k->config.n_heads : 0, gains = qk_keys_gains(&k->config);
     cJSON *o = cJSON_CreateObject();
     qk_json_add_number(o, "layer", layer);
     cJSON_AddItemToObject(o, "k_pr", pr_json(k, ask, jobs, layer, QK_MEASURE_K));
@@ -332,8 +339,8 @@ static cJSON *layer_json(const struct qk_keys *k, const struct qk_probe_ask *ask
         cJSON_AddItemToObject(o, "gamma_k", gain_json(l->gain[QK_OF_K], gains));
     if (l->gain[QK_OF_Q])
         cJSON_AddItemToObject(o, "gamma_q", gain_json(l->gain[QK_OF_Q], gains));
-    cJSON_AddItemToObject(o, "entropy", qk_json_numbers(l->entropy, l->entropy ? H : 0));
-    cJSON_AddItemToObject(o, "max_logit", qk_json_numbers(l->max_logit, l->max_logit ? H : 0));
+    cJSON_AddItemToObject(o, "entropy", qk_json_numbers(l->entropy, H));
+    cJSON_AddItemToObject(o, "max_logit", qk_json_numbers(l->max_logit, H));
     cJSON_AddItemToObject(o, "head_overlap", overlap_json(k, ask, layer));
     cJSON_AddItemToObject(o, "gamma_vs_svd", shares_json(k, ask, layer));
     return o;
@@ -358,8 +365,8 @@ static cJSON *whole_json(const struct qk_keys *k, const struct qk_probe_ask *ask
     qk_json_add_number(probe, "step", (double)k->step);
     qk_json_add_number(probe, "tokens_seen", (double)k->tokens_seen);
     cJSON_AddStringToObject(probe, "qk_norm", qk_norm_name(k->config.qk_norm));
-    qk_json_add_number(probe, "rows", (double)k->rows);
-    qk_json_add_number(probe, "skip_first", (double)k->skip_first);
+    qk_json_add_number(probe, "rows", with_rows(ask) ? (double)k->rows : 0);
+    qk_json_add_number(probe, "skip_first", with_rows(ask) ? (double)k->skip_first : 0);
     cJSON_AddItemToObject(probe, "config", qk_config_to_json(&k->config));
     cJSON_AddItemToObject(probe, "null", null_json(k));
     cJSON *measures = cJSON_AddArrayToObject(probe, "measures");

@@ -18,8 +18,8 @@ void qk_pack_close(struct qk_pack *p);
 
 /* A split held in memory, checked against the vocabulary. */
 struct qk_split {
-    int64_t count;      /* tokens */
-    uint32_t *wide;     /* when the file has uint32 tokens, else NULL */
+    int64_t count;  /* tokens */
+    uint32_t *wide; /* when the file has uint32 tokens, else NULL */
     uint16_t *narrow;
     char name[64];
 };
@@ -40,7 +40,7 @@ struct qk_order {
     uint64_t seed;
     int64_t windows;
     bool shuffle;
-    int64_t epoch;          /* of `permutation`; -1 when none is held */
+    int64_t epoch; /* of `permutation`; -1 when none is held */
     uint64_t *permutation;
 };
 int64_t qk_order_window(struct qk_order *o, int64_t n);
