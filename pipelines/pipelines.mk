@@ -1,1 +1,43 @@
-# The studies.  rules.mk says how a file is made, one .mk per study which files are wanted.
+# The studies: pipelines/NAME.mk says which files are wanted, rules.mk how each is made.  Read only when
+# asked for, so that building needs none of it.
+
+study_goals := $(filter pipelines/% runs/% data/cache/%,$(MAKECMDGOALS))
+
+ifneq ($(study_goals),)
+ifeq ($(SCALE),)
+$(info SCALE=mini: a small model that two cores train in minutes, for this build has no CUDA device to use; SCALE=full is the study as published.)
+SCALE := mini
+endif
+include data/data.mk
+include pipelines/draw.mk
+include pipelines/causal50m.mk
+endif
+
+# ---- make figures RESULTS=DIR: a combined.json there, or the results.json of three conditions ----
+ifneq ($(filter figures,$(MAKECMDGOALS)),)
+ifeq ($(RESULTS),)
+$(error make figures draws from results: RESULTS=DIR, a folder with combined.json or {QK,QK_frozen,NoQK}/results.json)
+endif
+OUT ?= $(RESULTS)/figures
+FIGURES := 1_loss 2_key_pr_causal 3_per_layer 4_causal_decomposition 5_gamma_cv
+ifeq ($(study_goals),)
+include pipelines/draw.mk
+endif
+found := $(wildcard $(RESULTS)/combined.json)
+given := $(foreach c,A:QK B:QK_frozen C:NoQK,$(addprefix $(firstword $(subst :, ,$(c)))=,$(wildcard $(RESULTS)/$(lastword $(subst :, ,$(c)))/results.json)))
+$(if $(found)$(given),,$(error make figures: no combined.json and no QK/results.json, QK_frozen/results.json or NoQK/results.json in $(RESULTS)))
+$(OUT)/combined.json: $(foreach g,$(given),$(lastword $(subst =, ,$(g)))) | bin
+	@mkdir -p $(@D)
+	bin/qk-aggregate combine $(given) -o $@
+$(eval $(call drawing,$(OUT),$(or $(found),$(OUT)/combined.json)))
+.PHONY: figures
+figures: $(call drawn,$(OUT))
+	@printf '%s\n' $^
+endif
+
+# ---- looking after runs ----
+.PHONY: health status
+health:
+	@pipelines/health $(or $(RUNS),runs)
+status:
+	@pipelines/status $(or $(RUNS),runs)
