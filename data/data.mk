@@ -7,14 +7,7 @@ CACHE := data/cache
 
 # ---- mini: text that Debian packages carry; they are unpacked here and not installed ----
 $(CACHE)/debian/%/unpacked:
-	@command -v apt-get >/dev/null && command -v dpkg >/dev/null || { \
-	    echo "make: the mini corpus is made from Debian packages and there is no apt-get here: give text of your own with DATA=FILE" >&2; exit 1; }
-	@mkdir -p $(@D)
-	@apt-cache show $* >/dev/null 2>&1 || [ $$(id -u) != 0 ] || apt-get update -q
-	@apt-cache show $* >/dev/null 2>&1 || { \
-	    echo "make: apt-get does not know the package $*: run 'apt-get update' as root once, or give text of your own with DATA=FILE" >&2; exit 1; }
-	cd $(@D) && rm -rf *.deb root && apt-get download -q -o APT::Sandbox::User=root $* && dpkg -x *.deb root
-	touch $@
+	data/unpack $* $(@D)
 
 unpacked = $(patsubst %,$(CACHE)/debian/%/unpacked,$(1))
 prose = $(2) | LC_ALL=C xargs -d "\n" awk -v form=$(1) -f data/prose.awk | iconv -c -f UTF-8 -t UTF-8
@@ -32,20 +25,20 @@ $(CACHE)/mini/technical.txt: data/prose.awk | $(call unpacked,$(MINI_TECHNICAL))
 	  $(call prose,asciidoc,$(call listed,git-doc,-name '*.txt')); } >$@.tmp
 	mv $@.tmp $@
 
-# ---- full: 70 % FineWeb-Edu (dedup), 30 % Cosmopedia v2, by bytes of text; SmolLM2's tokenizer ----
-FULL_TEXT_BYTES ?= 300000000
-fetch = mkdir -p $(@D) && if command -v curl >/dev/null; then curl -fL --retry 5 -C - -o $@.download $(1); \
-	elif command -v wget >/dev/null; then wget -c -O $@.download $(1); \
-	else echo "make: neither curl nor wget is here to fetch $(1): install one of them" >&2; exit 1; fi && mv $@.download $@
+# ---- full: FineWeb-Edu (dedup) and Cosmopedia v2, so many bytes of text of each; SmolLM2's tokenizer ----
+$(CACHE)/full/fineweb.parquet: | data/fetch
+	data/fetch $(SMOLLM_CORPUS)/$(FINEWEB_PART) $@
 
-$(CACHE)/full/%.parquet:
-	$(call fetch,$(SMOLLM_CORPUS)/$(if $(filter fineweb,$*),$(FINEWEB_PART),$(COSMOPEDIA_PART)))
+$(CACHE)/full/cosmopedia.parquet: | data/fetch
+	data/fetch $(SMOLLM_CORPUS)/$(COSMOPEDIA_PART) $@
 
-$(CACHE)/full/tokenizer.json:
-	$(call fetch,$(SMOLLM2_TOKENIZER))
+$(CACHE)/full/tokenizer.json: | data/fetch
+	data/fetch $(SMOLLM2_TOKENIZER) $@
 
-$(CACHE)/full/fineweb.jsonl: share := 70
-$(CACHE)/full/cosmopedia.jsonl: share := 30
-$(CACHE)/full/%.jsonl: $(CACHE)/full/%.parquet data/parquet
-	data/parquet $< $$(($(FULL_TEXT_BYTES) * $(share) / 100)) >$@.tmp
+$(CACHE)/full/fineweb-%.jsonl: $(CACHE)/full/fineweb.parquet data/parquet
+	data/parquet $< $* >$@.tmp
+	mv $@.tmp $@
+
+$(CACHE)/full/cosmopedia-%.jsonl: $(CACHE)/full/cosmopedia.parquet data/parquet
+	data/parquet $< $* >$@.tmp
 	mv $@.tmp $@

@@ -58,7 +58,7 @@ $(BUILD)/libraries: lib/deps.mk
 	missing=; for need in $(NEEDS); do \
 	    printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <%s>\n' $${need%%:*} | \
 	    $(CC) $(QK_CPPFLAGS) $(HDF5_CFLAGS) -E -x c - >/dev/null 2>&1 || missing="$$missing $${need#*:}"; done; \
-	[ -z "$$missing" ] || { echo "make: a library is missing: install the package$$missing, or let 'make deps' do it" >&2; exit 1; }; \
+	[ -z "$$missing" ] || { echo "make: a library is missing: install Debian's$$missing, or let 'make deps' do it" >&2; exit 1; }; \
 	touch $@
 
 $(BUILD)/%.o: %.c | $(BUILD)/libraries

@@ -2,7 +2,7 @@
 
 PACKAGES := gcc libc6-dev pkg-config \
     libhdf5-dev hdf5-tools libzstd-dev zlib1g-dev liblzma-dev libcjson-dev libpcre2-dev libssl-dev \
-    libopenblas-openmp-dev gnuplot-nox jq libcmocka-dev bats
+    libopenblas-openmp-dev gnuplot-nox fonts-dejavu-core jq libcmocka-dev bats
 # Only for `make lint`, and only installed when it is among the goals.
 LINT_PACKAGES := clang-format cppcheck
 

@@ -23,7 +23,8 @@ MARKS_full := 10M 25M
 PROBE_full := 8x2048
 VAL_full := 65536
 PACK_full := --tokenizer $(CACHE)/full/tokenizer.json --no-eot
-TEXT_full := $(CACHE)/full/fineweb.jsonl $(CACHE)/full/cosmopedia.jsonl
+# 70 % and 30 % of 300 MB: some 65 M tokens
+TEXT_full := $(CACHE)/full/fineweb-210M.jsonl $(CACHE)/full/cosmopedia-90M.jsonl
 
 # mini: 245 steps of 4,096 tokens, points every 10 of them; heads of 32 dimensions
 END_mini := 1M
@@ -49,7 +50,7 @@ SETTINGS_full_plan := batch_size=4 grad_accum=2
 EVERY_full_plan := 983040
 PROBE_full_plan := 4x2048
 VAL_full_plan := 32768
-BYTES_full_plan := 115000000
+TEXT_full_plan := $(CACHE)/full/fineweb-84M.jsonl $(CACHE)/full/cosmopedia-36M.jsonl
 SETTINGS_mini_plan := batch_size=4
 EVERY_mini_plan := 20480
 PROBE_mini_plan := 4x256
@@ -61,7 +62,7 @@ $(if $(filter-out plan,$(VARIANT)),$(error VARIANT=$(VARIANT): $(STUDY) knows pl
 variant := $(if $(VARIANT),_$(VARIANT))
 pick = $(or $($(1)_$(SCALE)$(variant)),$($(1)_$(SCALE)))
 
-RUN_ROOT := runs/$(STUDY)/$(SCALE)$(if $(VARIANT),-$(VARIANT))
+RUN_ROOT := $(RUNS)/$(STUDY)/$(SCALE)$(if $(VARIANT),-$(VARIANT))
 CONFIG := pipelines/$(STUDY)/$(SCALE).json
 SETTINGS := $(call pick,SETTINGS)
 EVERY := $(call pick,EVERY)
@@ -78,7 +79,6 @@ $(if $(PLAN),,$(error TOKENS=$(TOKENS): a number of tokens, as 500K or 50M))
 TOKENS_H5 := $(if $(filter %.h5,$(DATA)),$(DATA),$(RUN_ROOT)/tokens.h5)
 TEXT := $(or $(DATA),$(call pick,TEXT))
 PACK := $(call pick,PACK) --split val=$(shell expr $(VAL_TOKENS) + $(call number,seq_len)) --probe $(PROBE)
-FULL_TEXT_BYTES := $(or $(call pick,BYTES),300000000)
 
 include pipelines/rules.mk
 

@@ -1,6 +1,7 @@
 # The studies: pipelines/NAME.mk says which files are wanted, rules.mk how each is made.  Read only when
 # asked for, so that building needs none of it.
 
+RUNS ?= runs
 study_goals := $(filter pipelines/% runs/% data/cache/%,$(MAKECMDGOALS))
 
 ifneq ($(study_goals),)
@@ -38,6 +39,6 @@ endif
 # ---- looking after runs ----
 .PHONY: health status
 health:
-	@pipelines/health $(or $(RUNS),runs)
+	@pipelines/health $(RUNS)
 status:
-	@pipelines/status $(or $(RUNS),runs)
+	@pipelines/status $(RUNS)

@@ -1,6 +1,6 @@
 # How each file of a study is made.  A study (pipelines/NAME.mk) says which, in these variables:
 #
-#   STUDY       its name                      RUN_ROOT    runs/NAME/SCALE
+#   STUDY       its name                      RUN_ROOT    RUNS/NAME/SCALE
 #   CONFIG      its model, JSON               SETTINGS    key=value beside the config
 #   CONDITIONS  names, with QK_NORM_name and LETTER_name  SEEDS  numbers
 #   PLAN        NAME=POINT,... per checkpoint (pipelines/plan)
@@ -18,7 +18,7 @@
 # Tools are order-only: a rebuilt tool does not retrain.  Settings are in stamps, rewritten only when their
 # text changes.  Heavy steps take a lock, so that one runs at a time with all threads, whatever -j says.
 
-LOCK ?= $(if $(shell command -v flock),runs/.lock)
+LOCK ?= $(if $(shell command -v flock),$(RUNS)/.lock)
 RUN ?=
 MICRO ?=
 THREADS ?=
