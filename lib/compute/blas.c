@@ -8,10 +8,16 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include <cblas.h>
+#include <omp.h>
+
 /* OpenBLAS's own; weak, so that the program also links with another BLAS. */
 extern char *openblas_get_corename(void) __attribute__((weak));
 extern char *openblas_get_config(void) __attribute__((weak));
 extern void openblas_set_num_threads(int n) __attribute__((weak));
+
+/* Weak names alone would not make the linker keep the library. */
+static void (*const LINKED)(int, float, float *, int) __attribute__((used)) = cblas_sscal;
 
 static const char SETTING[] = "OPENBLAS_CORETYPE";
 static const char GUARD[] = "QK_BLAS_RESTARTED"; /* set for the second start only */
@@ -76,8 +82,11 @@ static const char *warning(const char *cause, const char *got, const char *fitti
 
 const char *qk_blas_start(char **argv)
 {
-    if (openblas_set_num_threads)
+    if (openblas_set_num_threads) {
+        int threads = omp_get_max_threads(); /* the OpenMP build sets that as well */
         openblas_set_num_threads(1);
+        omp_set_num_threads(threads);
+    }
     const char *fitting = core_for_this_processor();
     if (!openblas_get_corename || !fitting)
         return NULL;

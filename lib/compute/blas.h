@@ -4,8 +4,10 @@
  * know (Debian 12's 0.3.21 on newer Xeons: 60 instead of 300 GFLOP/s).  qk_blas_start compares what
  * was picked with what the processor can do and, when it is worse, sets OPENBLAS_CORETYPE and
  * starts the program again; a user's own OPENBLAS_CORETYPE is respected, with one warning.
- * Threads are ours (OpenMP over fixed tiles); BLAS itself always runs single-threaded, so its
- * rounding cannot depend on the number of threads.
+ * Threads are ours (OpenMP over fixed tiles); BLAS itself runs single-threaded, so its rounding
+ * cannot depend on the number of threads.  Trap: OpenBLAS's OpenMP build is single-threaded only
+ * inside an active parallel region, whatever openblas_set_num_threads was told.  So call BLAS and
+ * LAPACK from inside parallel loops, or accept that the last bits follow --threads.
  */
 #ifndef QK_COMPUTE_BLAS_H
 #define QK_COMPUTE_BLAS_H
