@@ -40,7 +40,7 @@ int qk_checkpoint_tokenizer(struct qk_checkpoint *c, struct qk_buffer *to, struc
 struct qk_checkpoint_head {
     const struct qk_config *config;
     int64_t step, tokens_seen;
-    int64_t eot; /* -1: no attribute */
+    int64_t eot;          /* -1: no attribute */
     const int32_t *probe; /* [n_seq, T]; NULL for none */
     int64_t n_seq, T;
     const struct qk_buffer *tokenizer; /* NULL or empty for none */

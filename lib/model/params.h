@@ -30,20 +30,20 @@ enum qk_tensor {
 };
 
 enum qk_group {
-    QK_GROUP_MUON,        /* 2-D weights but embed and head, when the optimiser has Muon */
-    QK_GROUP_ADAMW,       /* everything else that is trained */
-    QK_GROUP_ADAMW_QK,    /* q_norm and k_norm gains: their own weight decay */
-    QK_GROUP_FROZEN,      /* gains that stay 1 */
+    QK_GROUP_MUON,     /* 2-D weights but embed and head, when the optimiser has Muon */
+    QK_GROUP_ADAMW,    /* everything else that is trained */
+    QK_GROUP_ADAMW_QK, /* q_norm and k_norm gains: their own weight decay */
+    QK_GROUP_FROZEN,   /* gains that stay 1 */
 };
 
 struct qk_param {
-    char name[48];        /* "embed", "layers/3/wq": the path below /weights */
+    char name[48]; /* "embed", "layers/3/wq": the path below /weights */
     enum qk_tensor tensor;
-    int layer;            /* -1 outside layers */
-    int rank;             /* 1 or 2 */
-    int64_t dims[2];      /* rows, cols; dims[1] is 1 for vectors */
+    int layer;             /* -1 outside layers */
+    int rank;              /* 1 or 2 */
+    int64_t dims[2];       /* rows, cols; dims[1] is 1 for vectors */
     int64_t count, offset; /* floats; place in the arena */
-    bool random;          /* N(0, init_std^2); else ones */
+    bool random;           /* N(0, init_std^2); else ones */
     enum qk_group group;
 };
 

@@ -43,8 +43,9 @@ void qk_model_free(struct qk_model *m);
 int qk_model_set_length(struct qk_model *m, int64_t T, struct qk_err *err);
 
 const struct qk_params *qk_model_params(const struct qk_model *m);
-struct qk_buf qk_model_weights(const struct qk_model *m);   /* the arena, params.h order */
-struct qk_buf qk_model_gradients(const struct qk_model *m); /* `trained` floats; none unless train */
+struct qk_buf qk_model_weights(const struct qk_model *m); /* the arena, params.h order */
+struct qk_buf
+qk_model_gradients(const struct qk_model *m); /* `trained` floats; none unless train */
 
 /* Fill the weights from the generator, or from a checkpoint. */
 void qk_model_initialize(struct qk_model *m);

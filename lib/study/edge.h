@@ -1,0 +1,51 @@
+/* The state of an edge and its life on disk: where it starts, what it resumes, what it leaves.
+ *
+ *   /train  windows       how many windows of the data were drawn
+ *           data_sha256   of the tokens.h5 they were drawn from
+ *   /edge   (in B.partial only) from_sha256, data_sha256, last_step, first_step, first_tokens,
+ *           watch (what is looked at on the way): who may go on from it
+ */
+#ifndef QK_STUDY_EDGE_H
+#define QK_STUDY_EDGE_H
+
+#include "base/sha256.h"
+#include "model/optimizer.h"
+#include "model/transformer.h"
+#include "study/tokens.h"
+#include "study/train.h"
+
+struct qk_edge {
+    const struct qk_train_options *o;
+    struct qk_config config;
+    struct qk_pack pack;
+    char data_sha256[QK_SHA256_HEX], from_sha256[QK_SHA256_HEX]; /* from: "" for a config */
+    int64_t first_step, first_tokens, last_step;
+    int64_t step, tokens_seen, windows; /* now */
+    bool resumed;
+    char *partial; /* B.partial */
+    char *watch;
+
+    struct qk_checkpoint source; /* A or B.partial; source.file NULL: initial weights */
+    bool with_moments;           /* source has /optim that fits */
+    int64_t eot;
+    int32_t *probe;
+    int64_t n_seq, T_probe;
+    struct qk_buffer tokenizer;
+};
+
+/* Open everything, check everything that can be checked before the work. */
+int qk_edge_open(struct qk_edge *e, const struct qk_train_options *o, struct qk_err *err);
+void qk_edge_close(struct qk_edge *e);
+
+/* Weights and moments from the source; the source is closed.  `optimizer` may be NULL. */
+int qk_edge_load(struct qk_edge *e, struct qk_model *m, struct qk_optimizer *optimizer,
+                 struct qk_err *err);
+
+/* Write B.partial, or B.  `optimizer` may be NULL when nothing was trained. */
+int qk_edge_save(struct qk_edge *e, struct qk_device *d, struct qk_model *m,
+                 struct qk_optimizer *optimizer, bool partial, struct qk_err *err);
+
+/* "runs/b.h5.partial", A's path or "none": the last checkpoint that is good, for sentences. */
+const char *qk_edge_last_good(const struct qk_edge *e);
+
+#endif
