@@ -13,6 +13,7 @@
 #include "base/progress.h"
 #include "compute/device.h"
 #include "study/edge.h"
+#include "study/eval.h"
 #include "study/keys.h"
 #include "study/plan.h"
 #include "study/trainlog.h"
@@ -129,21 +130,15 @@ static int open_logs(struct trainer *t, struct qk_err *err)
 
 /* ---- looking on the way ---- */
 
-static int validate(struct trainer *t, double *loss, struct qk_err *err)
+static int validate(struct trainer *t, struct qk_loss *loss, struct qk_err *err)
 {
     const int64_t T = t->edge.config.seq_len;
-    double sum = 0;
-    for (int64_t w = 0; w < t->val_windows; w += t->micro_batch) {
-        int64_t B = t->val_windows - w < t->micro_batch ? t->val_windows - w : t->micro_batch;
-        for (int64_t b = 0; b < B; b++)
-            qk_split_window(&t->val, T, w + b, t->inputs + b * T, t->targets + b * T);
-        if (qk_model_forward(t->model, t->inputs, t->targets, B, t->nll, NULL, NULL, err) != 0)
-            return -1;
-        for (int64_t i = 0; i < B * T; i++)
-            sum += t->nll[i];
-    }
-    *loss = sum / (double)(t->val_windows * T);
-    if (isfinite(*loss))
+    const struct qk_loss_plan plan = {
+        .split = &t->val, .T = T, .micro_batch = t->micro_batch, .max_tokens = t->val_windows * T};
+    if (qk_eval_loss(loss, t->model, &plan, err) != 0)
+        return qk_fail_in(err, "validation at step %" PRId64 " (last good checkpoint: %s): ",
+                          t->edge.step, qk_edge_last_good(&t->edge));
+    if (isfinite(loss->mean))
         return 0;
     return qk_fail(err,
                    "step %" PRId64 ": the validation loss is not finite; last good checkpoint: %s",
@@ -180,11 +175,11 @@ static int look(struct trainer *t, int64_t before, cJSON *line, struct qk_err *e
                      ? qk_points_at_zero(points[i])
                      : qk_points_hit(points[i], before, e->tokens_seen, e->step == e->last_step);
     if (due[0]) {
-        double loss;
+        struct qk_loss loss;
         if (validate(t, &loss, err) != 0)
             return -1;
-        qk_json_add_number(line, "val_loss", loss);
-        qk_json_add_number(line, "val_tokens", (double)(t->val_windows * e->config.seq_len));
+        qk_json_add_number(line, "val_loss", loss.mean);
+        qk_json_add_number(line, "val_tokens", (double)loss.tokens);
     }
     return due[1] ? dump_keys(t, err) : 0;
 }
@@ -275,7 +270,7 @@ static int one_step(struct trainer *t, struct qk_err *err)
 {
     struct qk_edge *e = &t->edge;
     const double factor = qk_lr_factor(&e->config, e->step);
-    double loss, norm;
+    double loss = 0, norm = 0;
     if (accumulate(t, &loss, err) != 0 ||
         qk_optimizer_step(t->optimizer, qk_model_weights(t->model), qk_model_gradients(t->model),
                           factor, &norm, err) != 0)
