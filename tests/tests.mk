@@ -15,8 +15,14 @@ $(UNIT_TESTS): | test-tools
 $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%.o,$(wildcard tests/unit/test_*.c)): QK_CPPFLAGS += -Itests -Itests/unit
 $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%.o,$(wildcard tests/unit/test_*.c)): | test-tools
 
+# Makes the small HDF5 files, whole or wrong in one way, that tests/cli works on.
+MAKE_INPUT := $(BUILD)/tests/make_input
+$(MAKE_INPUT): $(BUILD)/tests/cli/make_input.o $(BUILD)/libqk.a
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(QK_CFLAGS) $(LDFLAGS) $^ $(QK_LIBS) -o $@
+
 .PHONY: check
-check: test-tools bin $(UNIT_TESTS)
+check: test-tools bin $(UNIT_TESTS) $(MAKE_INPUT)
 	@tests/run $(BUILD) $(TESTS)
 
 # The pipeline and the house rules are the same under sanitizers, and slow: left out.
