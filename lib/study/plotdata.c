@@ -75,9 +75,9 @@ static void spread(struct qk_buffer *to, const struct qk_condition *plus,
 /* What stands behind the letter in a legend. */
 static const char *legend_of(const struct qk_condition *c)
 {
-    static const char *const legends[][2] = {{"learned", "learned gain γ"},
-                                             {"frozen", "frozen gain γ = 1"},
-                                             {"scalar", "one learned scalar γ"},
+    static const char *const legends[][2] = {{"learned", "learned γ"},
+                                             {"frozen", "frozen γ = 1"},
+                                             {"scalar", "scalar γ"},
                                              {"none", "no QK-Norm"}};
     const char *kind = c->mean.qk_norm;
     for (size_t i = 0; kind != NULL && i < sizeof legends / sizeof legends[0]; i++)

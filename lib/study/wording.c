@@ -109,6 +109,13 @@ static void say_loss_of(const struct speech *to, const char *key, const char *ca
 
 static void say_loss(const struct speech *to)
 {
+    const struct qk_contrast *ab = &to->v->contrast[QK_AB], *bc = &to->v->contrast[QK_BC];
+    bool val = !isnan(ab->val.mean) && !isnan(bc->val.mean);
+    say(to, "loss",
+        "At the last point learning the gain changes %s loss by %+.4f nats (A−B) and normalising "
+        "with the gain frozen by %+.4f nats (B−C)",
+        val ? "validation" : "training", val ? ab->val.mean : ab->train.mean,
+        val ? bc->val.mean : bc->train.mean);
     say_loss_of(to, "loss_ab", "Learning the gain", &to->v->contrast[QK_AB]);
     say_loss_of(to, "loss_bc", "Normalising with the gain frozen", &to->v->contrast[QK_BC]);
 }

@@ -1,0 +1,71 @@
+# Training (solid) and validation (dashed) loss, and below them what sets the conditions apart:
+# the difference to the first condition, on a scale of its own.
+# gnuplot -e "data='F.dat'; out='F.png'" 1_loss.gp
+set loadpath "pipelines/figures"
+height = 1060
+load "style.gp"
+
+stats data index 0:(n - 1) using 2 name "TRAIN" nooutput
+stats data index 0:(n - 1) using 5 name "VAL" nooutput
+set multiplot
+unset key
+set rmargin at screen 0.80
+set lmargin at screen 0.09
+
+# ---- losses ----
+set tmargin at screen 0.90
+set bmargin at screen 0.44
+span = TRAIN_max - TRAIN_min
+set yrange [TRAIN_min - 0.06 * span:TRAIN_max + 0.04 * span]
+set format x ""
+set ylabel "loss (nats per token)"
+note = "solid: training, mean since the point before; dashed: validation; " . one_seed
+eval title
+m = n
+array end_y[m]; array end_text[m]; array end_colour[m]
+do for [i = 1:n] {
+    stats data index i - 1 using (value = $2) nooutput
+    end_y[i] = value
+    end_text[i] = label(i)
+    end_colour[i] = colour(number(i))
+}
+gap = 0.055 * span
+load "ends.gp"
+plot for [i = 1:n] data index i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb colour(number(i)), \
+     for [i = 1:n] data index i - 1 using (millions($1)):2 with linespoints linestyle number(i), \
+     for [i = 1:n] data index i - 1 using (millions($1)):5 with lines linestyle number(i) dashtype (10, 6) linewidth 1.4 * big
+
+# ---- differences ----
+do for [i = 101:102] { unset label i }
+do for [i = 1:n] { unset label 110 + i }
+set tmargin at screen 0.37
+set bmargin at screen 0.09
+set format x "%g"
+set xlabel tokens_label
+set ylabel "minus " . letter(1) . " (nats)"
+set yrange [*:*]
+set xzeroaxis linestyle 12 dashtype 1
+if (n > 1) {
+    set label 101 sprintf("Differences to %s", label(1)) at graph 0, graph 1.0 left offset 0, 0.8 textcolor rgb "#101010"
+    stats data index n:(2 * n - 2) using 2 name "DIFF" nooutput
+    stats data index n:(2 * n - 2) using 5 name "VDIFF" nooutput
+    low = DIFF_min < VDIFF_min ? DIFF_min : VDIFF_min
+    high = DIFF_max > VDIFF_max ? DIFF_max : VDIFF_max
+    low = low < 0 ? low : 0
+    high = high > 0 ? high : 0
+    span = high - low > 0 ? high - low : 1
+    set yrange [low - 0.06 * span:high + 0.06 * span]
+    m = n - 1
+    do for [i = 1:m] {
+        stats data index n + i - 1 using (value = $2) nooutput
+        end_y[i] = value
+        end_text[i] = sprintf("%s−%s  %+.4f", letter(i + 1), letter(1), value)
+        end_colour[i] = colour(number(i + 1))
+    }
+    gap = 0.11 * span
+    load "ends.gp"
+    plot for [i = 1:m] data index n + i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb colour(number(i + 1)), \
+         for [i = 1:m] data index n + i - 1 using (millions($1)):2 with linespoints linestyle number(i + 1), \
+         for [i = 1:m] data index n + i - 1 using (millions($1)):5 with lines linestyle number(i + 1) dashtype (10, 6) linewidth 1.4 * big
+}
+unset multiplot

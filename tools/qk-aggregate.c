@@ -1,0 +1,347 @@
+/* qk-aggregate: probes and logs become results, results become verdicts, tables and reports. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common.h"
+
+#include "base/json.h"
+#include "base/outfile.h"
+#include "study/combine.h"
+#include "study/gather.h"
+#include "study/lint.h"
+#include "study/report.h"
+#include "study/table.h"
+#include "study/verdict.h"
+
+/* ---- what the subcommands share ---- */
+
+/* Parse the subcommand's own options; provenance names the subcommand first. */
+static void start(struct qk_tool *tool, const char *name, int argc, char **argv)
+{
+    static char usage[256];
+    snprintf(usage, sizeof usage, "%s %s", name, tool->command.usage);
+    tool->command.tool = "qk-aggregate";
+    tool->command.usage = usage;
+    tool->standard = QK_TOOL_OUT;
+    tool->no_blas = true;
+    qk_tool_start(tool, argc, argv);
+    struct qk_strings *args = &tool->provenance.argv;
+    qk_strings_add(args, name);
+    char *word = args->at[args->count - 1];
+    memmove(&args->at[2], &args->at[1], (args->count - 2) * sizeof *args->at);
+    args->at[1] = word;
+}
+
+static const char *target(const struct qk_tool *tool)
+{
+    return tool->out != NULL ? tool->out : "-";
+}
+
+static int write_json(struct qk_tool *tool, cJSON *json, struct qk_err *err)
+{
+    qk_provenance_to_json(&tool->provenance, json);
+    struct qk_out *out = qk_out_open(target(tool), err);
+    if (out == NULL)
+        return -1;
+    qk_json_print_pretty(json, qk_out_stream(out));
+    return qk_out_commit(out, err);
+}
+
+static int finish(struct qk_tool *tool, int failed, const struct qk_err *err)
+{
+    return failed ? qk_tool_fail(tool, err) : qk_tool_done(tool);
+}
+
+static int note_inputs(struct qk_tool *tool, const struct qk_strings *paths, struct qk_err *err)
+{
+    for (size_t i = 0; i < paths->count; i++)
+        if (qk_provenance_input(&tool->provenance, paths->at[i], err) != 0)
+            return -1;
+    return 0;
+}
+
+static void require_causal50m(const struct qk_tool *tool, const char *study)
+{
+    if (study == NULL)
+        qk_tool_misuse(tool, "--study is needed");
+}
+
+/* combined.json and its verdict. */
+struct judged {
+    struct qk_combined combined;
+    struct qk_verdict verdict;
+};
+
+static int judge(struct judged *j, const char *path, struct qk_err *err)
+{
+    if (qk_combined_read(&j->combined, path, err) != 0)
+        return -1;
+    if (qk_verdict_causal(&j->verdict, &j->combined, err) == 0)
+        return 0;
+    return qk_fail_in(err, "%s: ", path);
+}
+
+static void judged_free(struct judged *j)
+{
+    qk_verdict_free(&j->verdict);
+    qk_combined_free(&j->combined);
+}
+
+/* ---- results ---- */
+
+static int run_results(int argc, char **argv)
+{
+    struct qk_gather g = {.tag = NULL, .site = "post_norm"};
+    struct qk_option options[] = {
+        {"tag", 0, QK_OPT_TEXT, &g.tag, "TAG", "name of the run, such as QK"},
+        {"site", 0, QK_OPT_CHOICE, &g.site, "SITE", "the site whose ranks are the headline",
+         .choices = "pre_norm|post_norm|post_rope|weight"},
+        {"probe", 0, QK_OPT_LIST, &g.probes, "FILE", "output of qk-probe; may be repeated"},
+        {"log", 0, QK_OPT_LIST, &g.logs, "FILE", "training log, edges in order; may be repeated"},
+        {"config", 0, QK_OPT_TEXT, &g.config, "FILE",
+         "effective config, where the probes do not carry it"},
+        {0}};
+    struct qk_tool tool = {.command = {.usage = "--tag TAG --probe FILE... --log FILE... -o OUT",
+                                       .summary = "One run's probes and logs as results.json.",
+                                       .tables = {options}}};
+    struct qk_err err;
+    start(&tool, "results", argc, argv);
+    if (g.tag == NULL || g.probes.count == 0)
+        qk_tool_misuse(&tool, "--tag and at least one --probe are needed");
+    cJSON *json = qk_gather_results(&g, &err);
+    int failed = json == NULL || note_inputs(&tool, &g.probes, &err) != 0 ||
+                 note_inputs(&tool, &g.logs, &err) != 0 ||
+                 (g.config != NULL && qk_provenance_input(&tool.provenance, g.config, &err) != 0) ||
+                 write_json(&tool, json, &err) != 0;
+    cJSON_Delete(json);
+    qk_strings_free(&g.probes);
+    qk_strings_free(&g.logs);
+    return finish(&tool, failed, &err);
+}
+
+/* ---- combine ---- */
+
+static int run_combine(int argc, char **argv)
+{
+    struct qk_strings timings = {0};
+    struct qk_option options[] = {
+        {"timing", 0, QK_OPT_LIST, &timings, "FILE", "timing file of qk-train; may be repeated"},
+        {0}};
+    struct qk_tool tool = {
+        .command = {.usage = "A=FILE B=FILE ... -o OUT",
+                    .summary =
+                        "results.json of several conditions as combined.json; a letter given "
+                        "more than once holds the mean over its seeds.",
+                    .tables = {options}},
+        .least_operands = 1,
+        .most_operands = -1};
+    struct qk_err err;
+    start(&tool, "combine", argc, argv);
+    const struct qk_strings *operands = &tool.command.operands;
+    for (size_t i = 0; i < operands->count; i++)
+        if (qk_combine_path(operands->at[i], &err) == NULL)
+            qk_tool_misuse(&tool, "%s", err.text);
+    cJSON *json = qk_combine(operands, &timings, &err);
+    int failed = json == NULL;
+    for (size_t i = 0; i < operands->count && !failed; i++)
+        failed = qk_provenance_input(&tool.provenance, operands->at[i] + 2, &err);
+    failed =
+        failed || note_inputs(&tool, &timings, &err) != 0 || write_json(&tool, json, &err) != 0;
+    cJSON_Delete(json);
+    qk_strings_free(&timings);
+    return finish(&tool, failed, &err);
+}
+
+/* ---- verdict ---- */
+
+static int run_verdict(int argc, char **argv)
+{
+    const char *study = NULL;
+    struct qk_option options[] = {{"study", 0, QK_OPT_CHOICE, &study, "STUDY",
+                                   "whose rules to judge by", .choices = "causal50m"},
+                                  {0}};
+    struct qk_tool tool = {.command = {.usage = "--study causal50m combined.json -o OUT",
+                                       .summary = "Numbers, rule, outcome and sentence.",
+                                       .tables = {options}},
+                           .least_operands = 1,
+                           .most_operands = 1};
+    struct qk_err err;
+    struct judged j = {0};
+    start(&tool, "verdict", argc, argv);
+    require_causal50m(&tool, study);
+    const char *path = tool.command.operands.at[0];
+    int failed =
+        judge(&j, path, &err) != 0 || qk_provenance_input(&tool.provenance, path, &err) != 0;
+    if (!failed) {
+        cJSON *json = qk_verdict_json(&j.verdict);
+        failed = write_json(&tool, json, &err);
+        cJSON_Delete(json);
+    }
+    judged_free(&j);
+    return finish(&tool, failed, &err);
+}
+
+/* ---- table ---- */
+
+static int print_table(const struct qk_tool *tool, const struct qk_verdict *v, const char *of,
+                       const char *format, struct qk_err *err)
+{
+    struct qk_table table = {0};
+    if (strcmp(of, "conditions") == 0)
+        qk_table_conditions(&table, v);
+    else if (strcmp(of, "contrasts") == 0)
+        qk_table_contrasts(&table, v);
+    else
+        qk_table_trajectory(&table, v);
+    struct qk_out *out = qk_out_open(target(tool), err);
+    if (out != NULL)
+        qk_table_print(&table,
+                       strcmp(format, "md") == 0    ? QK_TABLE_MD
+                       : strcmp(format, "tsv") == 0 ? QK_TABLE_TSV
+                                                    : QK_TABLE_TEXT,
+                       qk_out_stream(out));
+    qk_table_free(&table);
+    return out == NULL ? -1 : qk_out_commit(out, err);
+}
+
+static int run_table(int argc, char **argv)
+{
+    const char *study = NULL, *format = "text", *of = "conditions";
+    struct qk_option options[] = {
+        {"study", 0, QK_OPT_CHOICE, &study, "STUDY", "whose tables", .choices = "causal50m"},
+        {"of", 0, QK_OPT_CHOICE, &of, "WHAT", "what is tabled",
+         .choices = "conditions|contrasts|trajectory"},
+        {"format", 0, QK_OPT_CHOICE, &format, "FORMAT", "how", .choices = "md|tsv|text"},
+        {0}};
+    struct qk_tool tool = {.command = {.usage = "--study causal50m combined.json",
+                                       .summary = "Final numbers per condition, and differences.",
+                                       .tables = {options}},
+                           .least_operands = 1,
+                           .most_operands = 1};
+    struct qk_err err;
+    struct judged j = {0};
+    start(&tool, "table", argc, argv);
+    require_causal50m(&tool, study);
+    int failed = judge(&j, tool.command.operands.at[0], &err) != 0 ||
+                 print_table(&tool, &j.verdict, of, format, &err) != 0;
+    judged_free(&j);
+    return finish(&tool, failed, &err);
+}
+
+/* ---- report, lint ---- */
+
+static int write_report(const struct qk_tool *tool, const struct qk_report *r, struct qk_err *err)
+{
+    struct qk_buffer text = {0};
+    int failed = qk_report_write(&text, r, err);
+    struct qk_out *out = failed ? NULL : qk_out_open(target(tool), err);
+    if (out != NULL) {
+        fwrite(text.at, 1, text.size, qk_out_stream(out));
+        failed = qk_out_commit(out, err);
+    }
+    qk_buffer_free(&text);
+    return out == NULL ? -1 : failed;
+}
+
+static int run_report(int argc, char **argv)
+{
+    const char *study = NULL, *combined = NULL, *verdict = NULL, *format = "md";
+    struct qk_report r = {.figures = NULL};
+    struct qk_option options[] = {
+        {"study", 0, QK_OPT_CHOICE, &study, "STUDY", "whose report", .choices = "causal50m"},
+        {"combined", 0, QK_OPT_TEXT, &combined, "FILE", "combined.json"},
+        {"verdict", 0, QK_OPT_TEXT, &verdict, "FILE", "verdict.json, made from that combined.json"},
+        {"figures", 0, QK_OPT_TEXT, &r.figures, "DIR", "where 1_loss.svg and its kin are"},
+        {"published", 0, QK_OPT_FLAG, &r.published, NULL,
+         "set the original study's values beside these"},
+        {"format", 0, QK_OPT_CHOICE, &format, "FORMAT", "Markdown or one self-contained page",
+         .choices = "md|html"},
+        {0}};
+    struct qk_tool tool = {
+        .command = {.usage =
+                        "--study causal50m --combined FILE --verdict FILE --figures DIR -o OUT",
+                    .summary = "The study as a paper: verdict, numbers, figures, limitations.",
+                    .tables = {options}}};
+    struct qk_err err;
+    struct judged j = {0};
+    start(&tool, "report", argc, argv);
+    require_causal50m(&tool, study);
+    if (combined == NULL || verdict == NULL || r.figures == NULL)
+        qk_tool_misuse(&tool, "--combined, --verdict and --figures are needed");
+    cJSON *json = NULL;
+    int failed = judge(&j, combined, &err) != 0 || (json = qk_json_read(verdict, &err)) == NULL ||
+                 qk_provenance_input(&tool.provenance, combined, &err) != 0 ||
+                 qk_provenance_input(&tool.provenance, verdict, &err) != 0;
+    r.combined = &j.combined;
+    r.numbers = &j.verdict;
+    r.verdict = json;
+    r.verdict_path = verdict;
+    r.out = target(&tool);
+    r.html = strcmp(format, "html") == 0;
+    r.provenance = &tool.provenance;
+    failed = failed || write_report(&tool, &r, &err) != 0;
+    cJSON_Delete(json);
+    judged_free(&j);
+    return finish(&tool, failed, &err);
+}
+
+static int run_lint(int argc, char **argv)
+{
+    struct qk_tool tool = {.command = {.usage = "report.md...",
+                                       .summary = "Fails when a report claims without number or "
+                                                  "figure, lacks limitations or loss curves, or "
+                                                  "says that something is proven.",
+                                       .tables = {NULL}},
+                           .least_operands = 1,
+                           .most_operands = -1};
+    struct qk_err err;
+    start(&tool, "lint", argc, argv);
+    int failed = 0;
+    for (size_t i = 0; i < tool.command.operands.count && !failed; i++)
+        failed = qk_lint_file(tool.command.operands.at[i], &err);
+    return finish(&tool, failed, &err);
+}
+
+/* ---- the tool ---- */
+
+static const struct subcommand {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} subcommands[] = {
+    {"results", "probes and logs of one run -> results.json", run_results},
+    {"combine", "results of several conditions and seeds -> combined.json", run_combine},
+    {"verdict", "combined.json -> verdict.json", run_verdict},
+    {"table", "final numbers as text, Markdown or TSV", run_table},
+    {"report", "combined.json, verdict.json and figures -> report.md or report.html", run_report},
+    {"lint", "check a report.md", run_lint},
+};
+enum { SUBCOMMANDS = sizeof subcommands / sizeof subcommands[0] };
+
+/* Options before any subcommand: --help and --version, or misuse. */
+static int run_bare(int argc, char **argv)
+{
+    struct qk_buffer summary = {0};
+    qk_buffer_text(&summary,
+                   "Probes, logs and evaluations become results, verdicts and reports.\n\n"
+                   "Subcommands (each has its own --help):\n");
+    for (int i = 0; i < SUBCOMMANDS; i++)
+        qk_buffer_format(&summary, "  %-9s %s%s", subcommands[i].name, subcommands[i].summary,
+                         i + 1 < SUBCOMMANDS ? "\n" : "");
+    struct qk_tool tool = {.command = {.tool = "qk-aggregate",
+                                       .usage = "SUBCOMMAND [options] INPUT... -o OUT",
+                                       .summary = summary.at},
+                           .most_operands = -1,
+                           .no_blas = true};
+    qk_tool_start(&tool, argc, argv);
+    if (tool.command.operands.count > 0)
+        qk_tool_misuse(&tool, "there is no subcommand '%s'", tool.command.operands.at[0]);
+    qk_tool_misuse(&tool, "a subcommand is needed");
+}
+
+int main(int argc, char **argv)
+{
+    for (int i = 0; argc > 1 && i < SUBCOMMANDS; i++)
+        if (strcmp(argv[1], subcommands[i].name) == 0)
+            return subcommands[i].run(argc - 1, argv + 1);
+    return run_bare(argc, argv);
+}
