@@ -20,7 +20,7 @@ extern void openblas_set_num_threads(int n) __attribute__((weak));
 static void (*const LINKED)(int, float, float *, int) __attribute__((used)) = cblas_sscal;
 
 static const char SETTING[] = "OPENBLAS_CORETYPE";
-static const char GUARD[] = "QK_BLAS_RESTARTED"; /* set for the second start only */
+static const char GUARD[] = "QK_BLAS_RESTARTED"; /* why, in the second start: "core" or "wait" */
 
 struct core {
     const char *name;
@@ -80,6 +80,14 @@ static const char *warning(const char *cause, const char *got, const char *fitti
     return text;
 }
 
+/* libgomp's threads spin for milliseconds at every barrier; beside any other busy program that
+ * costs more than the work itself.  Spin some 30 microseconds, then sleep. */
+static int wants_short_waits(void)
+{
+    return !getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT") &&
+           setenv("GOMP_SPINCOUNT", "10000", 1) == 0;
+}
+
 const char *qk_blas_start(char **argv)
 {
     if (openblas_set_num_threads) {
@@ -87,22 +95,27 @@ const char *qk_blas_start(char **argv)
         openblas_set_num_threads(1);
         omp_set_num_threads(threads);
     }
-    const char *fitting = core_for_this_processor();
-    if (!openblas_get_corename || !fitting)
-        return NULL;
-    const char *got = openblas_get_corename();
-    int restarted = getenv(GUARD) != NULL;
+    const char *fitting = core_for_this_processor(), *got = NULL, *cause = NULL;
+    const char *guard = getenv(GUARD);
+    int again = !guard && wants_short_waits(), set_by_us = guard && strcmp(guard, "core") == 0;
+    const char *reason = "wait";
+    if (openblas_get_corename && fitting)
+        got = openblas_get_corename();
+    if (got && qk_blas_core_level(got) < qk_blas_core_level(fitting)) {
+        cause = "the program could not be started again and keeps";
+        if (set_by_us)
+            cause = "OpenBLAS keeps its";
+        else if (getenv(SETTING))
+            cause = "OPENBLAS_CORETYPE gives";
+        else if (!guard && setenv(SETTING, fitting, 1) == 0) {
+            again = 1;
+            reason = "core";
+        }
+    }
+    if (again && setenv(GUARD, reason, 1) == 0)
+        restart(argv); /* both libraries read the environment as they are loaded */
     unsetenv(GUARD);
-    if (qk_blas_core_level(got) >= qk_blas_core_level(fitting))
-        return NULL;
-    if (restarted)
-        return warning("OpenBLAS keeps its", got, fitting);
-    if (getenv(SETTING))
-        return warning("OPENBLAS_CORETYPE gives", got, fitting);
-    if (setenv(SETTING, fitting, 1) == 0 && setenv(GUARD, "1", 1) == 0)
-        restart(argv);
-    unsetenv(GUARD);
-    return warning("the program could not be started again and keeps", got, fitting);
+    return cause ? warning(cause, got, fitting) : NULL;
 }
 
 void qk_blas_describe(char *text, int size)

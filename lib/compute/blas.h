@@ -4,6 +4,8 @@
  * know (Debian 12's 0.3.21 on newer Xeons: 60 instead of 300 GFLOP/s).  qk_blas_start compares what
  * was picked with what the processor can do and, when it is worse, sets OPENBLAS_CORETYPE and
  * starts the program again; a user's own OPENBLAS_CORETYPE is respected, with one warning.
+ * The same restart shortens the time OpenMP's threads spin at barriers, unless the user has set
+ * OMP_WAIT_POLICY or GOMP_SPINCOUNT.
  * Threads are ours (OpenMP over fixed tiles); BLAS itself runs single-threaded, so its rounding
  * cannot depend on the number of threads.  Trap: OpenBLAS's OpenMP build is single-threaded only
  * inside an active parallel region, whatever openblas_set_num_threads was told.  So call BLAS and
