@@ -26,7 +26,7 @@ VERSION := $(shell sed -n 's/^.define QK_VERSION "\(.*\)"/\1/p' lib/base/provena
 QK_CPPFLAGS := -Ilib -D_POSIX_C_SOURCE=200809L $(CPPFLAGS)
 OPTIMISE := $(if $(DEBUG),-O1,-O3) -g -march=$(MARCH) -fno-math-errno -fno-trapping-math
 QK_CFLAGS := -std=c11 $(WARNINGS) $(OPTIMISE) -fopenmp $(SANITIZERS) $(CFLAGS)
-QK_LIBS := $(HDF5_LIBS) -lzstd -lz -llzma -lcjson -lpcre2-8 -lcrypto -lopenblas -ldl -lm $(LDLIBS)
+QK_LIBS := $(HDF5_LIBS) -lzstd -lz -llzma -lcjson -lpcre2-8 -lutf8proc -lcrypto -lopenblas -ldl -lm $(LDLIBS)
 
 # -march=native means another thing on another machine that sees the same folder.
 machine := $(if $(filter native,$(MARCH)),$(shell uname -m; grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null))

@@ -1,14 +1,14 @@
 # What has to be there: Debian's names, one list, and the sentence said when something is not.
 
 PACKAGES := gcc libc6-dev pkg-config \
-    libhdf5-dev hdf5-tools libzstd-dev zlib1g-dev liblzma-dev libcjson-dev libpcre2-dev libssl-dev \
+    libhdf5-dev hdf5-tools libzstd-dev zlib1g-dev liblzma-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev \
     libopenblas-openmp-dev gnuplot-nox fonts-dejavu-core jq libcmocka-dev bats
 # Only for `make lint`, and only installed when it is among the goals.
 LINT_PACKAGES := clang-format cppcheck
 
 # header:package of everything the compiler needs
 NEEDS := stdio.h:libc6-dev hdf5.h:libhdf5-dev zstd.h:libzstd-dev zlib.h:zlib1g-dev lzma.h:liblzma-dev \
-    cjson/cJSON.h:libcjson-dev pcre2.h:libpcre2-dev openssl/evp.h:libssl-dev cblas.h:libopenblas-openmp-dev
+    cjson/cJSON.h:libcjson-dev pcre2.h:libpcre2-dev utf8proc.h:libutf8proc-dev openssl/evp.h:libssl-dev cblas.h:libopenblas-openmp-dev
 
 .PHONY: deps
 deps: private wanted = $(PACKAGES) $(if $(filter lint,$(MAKECMDGOALS)),$(LINT_PACKAGES))

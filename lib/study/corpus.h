@@ -1,0 +1,69 @@
+/* Documents from inputs: plain text or JSON lines, compressed or not, from files or stdin.
+ *
+ * Plain text is cut at two or more blank lines, or at a given separator; line ends around a
+ * document do not belong to it, so that a document is the same wherever it stands.  A line of JSON
+ * lines is one document, its text taken as it is.  Inputs can be read several times: standard input
+ * and pipes are kept in unlinked temporary files (in TMPDIR, else /tmp) for that.
+ *
+ * Refused, with file and line: invalid UTF-8, malformed JSON, a missing key, empty text, an input
+ * without any text, a document larger than most_bytes.
+ */
+#ifndef QK_STUDY_CORPUS_H
+#define QK_STUDY_CORPUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+enum qk_text_format { QK_FORMAT_AUTO, QK_FORMAT_TEXT, QK_FORMAT_JSONL };
+
+struct qk_corpus_options {
+    enum qk_text_format format; /* AUTO: by name (.jsonl, .ndjson, .txt, ...), else by first line */
+    const char *separator;      /* NULL: two blank lines */
+    size_t separator_size;
+    const char *field; /* of JSON lines */
+    bool whole;        /* plain text is one document, to the last byte */
+    bool repair;       /* invalid UTF-8 becomes U+FFFD instead of an error */
+    size_t most_bytes; /* of one document */
+};
+
+struct qk_document {
+    const char *text; /* valid until the next call */
+    size_t size;
+    const char *path; /* for messages: "standard input" for "-" */
+    int64_t line;     /* where it begins, from 1 */
+};
+
+struct qk_corpus {
+    struct qk_corpus_options options;
+    struct qk_strings paths, names;
+    int *spools; /* [spool_count] descriptors of what came from stdin and pipes */
+    size_t spool_count;
+    /* reading */
+    size_t input; /* the next one to be opened */
+    struct qk_textfile *file;
+    bool jsonl, ended;
+    int64_t line, offset; /* lines and bytes read so far */
+    int64_t documents_in_file;
+    struct qk_buffer text; /* the document */
+    struct qk_buffer held; /* plain: first line of the next document */
+    bool holding;
+    struct qk_buffer raw; /* separator: bytes not yet given out, from raw_at on */
+    size_t raw_at;
+    struct qk_buffer repaired;
+};
+
+/* Get ready to read the inputs; standard input ("-") and pipes are copied now.  Nothing else is
+ * opened. */
+int qk_corpus_open(struct qk_corpus *c, const struct qk_corpus_options *options,
+                   const struct qk_strings *paths, struct qk_err *err);
+/* From the start again. */
+void qk_corpus_rewind(struct qk_corpus *c);
+/* The next document: 1, 0 at the end, -1 on failure. */
+int qk_corpus_next(struct qk_corpus *c, struct qk_document *d, struct qk_err *err);
+void qk_corpus_close(struct qk_corpus *c);
+
+#endif
