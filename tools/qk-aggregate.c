@@ -121,34 +121,61 @@ static int run_results(int argc, char **argv)
 
 /* ---- combine ---- */
 
+/* `--timing F1 F2 ...`: what has no LETTER= behind --timing is one more timing file. */
+static void sort_operands(const struct qk_tool *tool, struct qk_strings *runs,
+                          struct qk_strings *timings)
+{
+    const struct qk_strings *all = &tool->command.operands;
+    struct qk_err err;
+    for (size_t i = 0; i < all->count; i++) {
+        if (qk_combine_path(all->at[i], &err) != NULL)
+            qk_strings_add(runs, all->at[i]);
+        else if (timings->count > 0)
+            qk_strings_add(timings, all->at[i]);
+        else
+            qk_tool_misuse(tool, "%s", err.text);
+    }
+    if (runs->count == 0)
+        qk_tool_misuse(tool, "no LETTER=FILE given");
+}
+
+/* Of the operands only the runs are recorded: times are not the content. */
+static void record_runs(struct qk_tool *tool, const struct qk_strings *runs)
+{
+    struct qk_strings *argv = &tool->provenance.argv;
+    qk_strings_free(argv);
+    *argv = (struct qk_strings){0};
+    qk_strings_add(argv, tool->command.tool);
+    qk_strings_add(argv, "combine");
+    for (size_t i = 0; i < runs->count; i++)
+        qk_strings_add(argv, runs->at[i]);
+}
+
 static int run_combine(int argc, char **argv)
 {
-    struct qk_strings timings = {0};
-    struct qk_option options[] = {
-        {"timing", 0, QK_OPT_LIST, &timings, "FILE", "timing file of qk-train; may be repeated"},
-        {0}};
+    struct qk_strings timings = {0}, runs = {0};
+    struct qk_option options[] = {{"timing", 0, QK_OPT_LIST, &timings, "FILE...",
+                                   "timing files of qk-train, added up", .content_free = true},
+                                  {0}};
     struct qk_tool tool = {
-        .command = {.usage = "A=FILE B=FILE ... -o OUT",
-                    .summary =
-                        "results.json of several conditions as combined.json; a letter given "
-                        "more than once holds the mean over its seeds.",
+        .command = {.usage = "A=FILE B=FILE ... [--timing FILE...] -o OUT",
+                    .summary = "results.json of several conditions as combined.json; a letter "
+                               "given more than once holds the mean over its seeds.",
                     .tables = {options}},
         .least_operands = 1,
         .most_operands = -1};
     struct qk_err err;
     start(&tool, "combine", argc, argv);
-    const struct qk_strings *operands = &tool.command.operands;
-    for (size_t i = 0; i < operands->count; i++)
-        if (qk_combine_path(operands->at[i], &err) == NULL)
-            qk_tool_misuse(&tool, "%s", err.text);
-    cJSON *json = qk_combine(operands, &timings, &err);
+    sort_operands(&tool, &runs, &timings);
+    record_runs(&tool, &runs);
+    cJSON *json = qk_combine(&runs, &timings, &err);
     int failed = json == NULL;
-    for (size_t i = 0; i < operands->count && !failed; i++)
-        failed = qk_provenance_input(&tool.provenance, operands->at[i] + 2, &err);
-    failed =
-        failed || note_inputs(&tool, &timings, &err) != 0 || write_json(&tool, json, &err) != 0;
+    for (size_t i = 0; i < runs.count && !failed; i++)
+        failed = qk_provenance_input(&tool.provenance, runs.at[i] + 2, &err);
+    failed = failed || write_json(&tool, json, &err) != 0;
     cJSON_Delete(json);
     qk_strings_free(&timings);
+    qk_strings_free(&runs);
     return finish(&tool, failed, &err);
 }
 

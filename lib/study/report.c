@@ -446,6 +446,20 @@ static void write_published(struct writer *w)
 
 /* ---- reservations and context ---- */
 
+static void write_rate_limitation(const struct writer *w, struct qk_strings *list)
+{
+    char muon[64], adamw[64], schedule[64];
+    const cJSON *config = config_of(w, 0);
+    config_value(config, "muon_lr", muon);
+    config_value(config, "adamw_lr", adamw);
+    config_value(config, "lr_schedule", schedule);
+    item(list,
+         "Learning rates (Muon %s, AdamW %s, schedule %s) are the same in every condition; they "
+         "were not tuned per condition, and a learning rate alone can move rank as much as a "
+         "condition does.",
+         muon, adamw, schedule);
+}
+
 static void write_limitations(struct writer *w)
 {
     const struct qk_verdict *v = w->r->numbers;
@@ -457,14 +471,9 @@ static void write_limitations(struct writer *w)
         if (cJSON_IsString(caveat))
             item(&list, "%s", caveat->valuestring);
     }
-    item(&list,
-         "The replicate is the seed, and there %s %d; points of one run and layers of one "
-         "network are not independent.",
-         v->n_seeds == 1 ? "is" : "are", v->n_seeds);
-    item(&list,
-         "Learning rates are the original study's, the same in every condition and constant; "
-         "they were not tuned per condition, and a learning rate alone can move rank as much "
-         "as a condition does.");
+    item(&list, "The replicate is the seed: points of one run and layers of one network are not "
+                "independent.");
+    write_rate_limitation(w, &list);
     if (!same_model(w))
         item(&list,
              "The model is small. A head dimension of %d leaves PR little room, and what "
@@ -474,9 +483,10 @@ static void write_limitations(struct writer *w)
          "One architecture, one data mix, one optimiser; training stops after %.2f M "
          "tokens, far from convergence.",
          v->tokens / 1e6);
-    item(&list,
-         "Weight decay acts on the learned gain and not on the frozen one, as in the original: "
-         "A and B differ in that too.");
+    const cJSON *decay = cJSON_GetObjectItemCaseSensitive(config_of(w, 0), "qk_gain_weight_decay");
+    if (!cJSON_IsNumber(decay) || decay->valuedouble != 0)
+        item(&list, "Weight decay acts on the learned gain and not on the frozen one, as in the "
+                    "original: A and B differ in that too.");
     item(&list, "Key PR is not invariant: a factor moved from the gain of keys to that of queries "
                 "changes it and leaves attention as it was. A learned gain also changes the "
                 "temperature of attention, which A−B does not separate from the choice of "

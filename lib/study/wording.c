@@ -103,8 +103,9 @@ static void say_loss_of(const struct speech *to, const char *key, const char *ca
     say(to, key,
         "%s: %c−%c = %+.4f nats of training loss and %s nats of validation loss at the last "
         "point%s, whose "
-        "difference changes sign %d times over the last %d points",
-        cause, k->plus, k->minus, k->train.mean, val, seeds, k->sign_changes, k->sign_points);
+        "difference changes sign %d time%s over the last %d points",
+        cause, k->plus, k->minus, k->train.mean, val, seeds, k->sign_changes,
+        k->sign_changes == 1 ? "" : "s", k->sign_points);
 }
 
 static void say_loss(const struct speech *to)
@@ -167,6 +168,14 @@ static void say_recovery(const struct speech *to)
         regained(&t[0], text[0]), regained(&t[1], text[1]), regained(&t[2], text[2]));
 }
 
+/* A drift as large as what counts as a difference is no plateau. */
+static const char *steadiness(const struct qk_trajectory *t)
+{
+    return fabs(t->plateau_drift) < QK_TOLERANCE_PR ? "a plateau"
+           : t->plateau_drift > 0                   ? "still rising"
+                                                    : "still falling";
+}
+
 static void say_plateau(const struct speech *to)
 {
     const struct qk_verdict *v = to->v;
@@ -177,14 +186,16 @@ static void say_plateau(const struct speech *to)
     say(to, "plateau",
         "Over the second half of training (%d points) mean PR is %.2f ± %.2f in A, %.2f ± %.2f in "
         "B, %.2f ± "
-        "%.2f in C (jitter in time, not between seeds) and drifts by %+.2f, %+.2f, %+.2f",
+        "%.2f in C (jitter in time, not between seeds); it drifts by %+.2f (%s), %+.2f (%s), %+.2f "
+        "(%s)",
         n, t[0].plateau_mean, t[0].plateau_sd, t[1].plateau_mean, t[1].plateau_sd,
-        t[2].plateau_mean, t[2].plateau_sd, t[0].plateau_drift, t[1].plateau_drift,
-        t[2].plateau_drift);
+        t[2].plateau_mean, t[2].plateau_sd, t[0].plateau_drift, steadiness(&t[0]),
+        t[1].plateau_drift, steadiness(&t[1]), t[2].plateau_drift, steadiness(&t[2]));
     const struct qk_contrast *k = v->contrast;
     say(to, "plateau_contrasts",
-        "There the differences are A−B = %+.2f ± %.2f and B−C = %+.2f ± %.2f over the same points",
-        k[QK_AB].plateau_mean, k[QK_AB].plateau_sd, k[QK_BC].plateau_mean, k[QK_BC].plateau_sd);
+        "Over the second half of training (%d points) the differences are A−B = %+.2f ± %.2f and "
+        "B−C = %+.2f ± %.2f PR (jitter in time)",
+        n, k[QK_AB].plateau_mean, k[QK_AB].plateau_sd, k[QK_BC].plateau_mean, k[QK_BC].plateau_sd);
 }
 
 static void say_null(const struct speech *to)

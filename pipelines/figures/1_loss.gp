@@ -10,7 +10,7 @@ stats data index 0:(n - 1) using 5 name "VAL" nooutput
 set multiplot
 unset key
 set rmargin at screen 0.80
-set lmargin at screen 0.09
+set lmargin at screen 0.10
 
 # ---- losses ----
 set tmargin at screen 0.90
@@ -19,6 +19,7 @@ span = TRAIN_max - TRAIN_min
 set yrange [TRAIN_min - 0.06 * span:TRAIN_max + 0.04 * span]
 set format x ""
 set ylabel "loss (nats per token)"
+site = ""
 note = "solid: training, mean since the point before; dashed: validation; " . one_seed
 eval title
 m = n

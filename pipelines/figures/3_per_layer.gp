@@ -17,7 +17,7 @@ set ylabel "participation ratio of the keys (directions)"
 step = layers > 16 ? 2 : 1
 set xtics 0, step
 set style fill solid 1.0 noborder
-note = "bars: end of training; grey ticks: before training; " . (seeds == 1 ? one_seed : sprintf("mean of %d seeds, whiskers: least to largest", seeds))
+note = "bars: end of training; grey ticks: before training; " . whiskers
 title_lift = 1.6
 eval title
 unset key
@@ -31,4 +31,4 @@ if (known("head_dim")) {
 half = bar * 0.46
 plot for [i = 1:n] data using ($1 + left(i)):(column(column_of(i))):(bar * 0.92) with boxes linecolor rgb colour(number(i)) notitle, \
      for [i = 1:n] data using ($1 + left(i) - half):(column(column_of(i) + 3)):(2 * half):(0) with vectors nohead linecolor rgb "#707070" linewidth 1.2 * big notitle, \
-     for [i = 1:seeds > 1 ? n : 0] data using ($1 + left(i)):(column(column_of(i))):(column(column_of(i) + 1)):(column(column_of(i) + 2)) with yerrorbars linecolor rgb "#303030" linewidth 0.9 * big pointtype 0 notitle
+     for [i = 1:seeds > 1 ? n : 0] data using ($1 + left(i)):(column(column_of(i))):(column(column_of(i) + 1)):(column(column_of(i) + 2)) with yerrorbars linecolor rgb "#303030" linewidth 0.9 * big pointtype -1 notitle

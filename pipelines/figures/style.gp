@@ -46,7 +46,7 @@ set key textcolor rgb "#202020" samplen 2.6 spacing 1.15
 set style fill transparent solid 0.18 noborder
 set datafile missing "NaN"
 
-# Tokens on the x axis, in millions, with room at the right for nothing: the data end is the end.
+# Tokens on the x axis, in millions.
 millions(t) = t / 1e6
 last = meta("tokens") + 0
 set xrange [0:millions(last)]
@@ -61,6 +61,7 @@ title_lift = 0
 set tmargin 4.2
 set rmargin 4
 one_seed = seeds == 1 ? "one seed: no variance is known" : sprintf("mean of %d seeds; band: least to largest", seeds)
+whiskers = seeds == 1 ? one_seed : sprintf("mean of %d seeds; whiskers: least to largest", seeds)
 
 # Conditions by colour in a row just above the plot, for figures of bars (eval legend).
 legend_of(i) = "■ " . label(i)
