@@ -10,11 +10,12 @@ void qk_cpu_gemm(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha,
                 (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta, C, (int)ldc);
 }
 
-/* Tile sides for an M x N result: large enough that packing the operands is small beside the
- * products, but a dozen tiles or more, so that a few cores share the work evenly. */
+enum { ENOUGH = 8, LEAST = 64 }; /* tiles to have, numbers along the side of one */
+
+/* Tile sides for an M x N result: as large as they can be, so that packing the operands is small
+ * beside the products, but ENOUGH of them for a few cores to share. */
 static void choose_tile(int64_t M, int64_t N, int64_t *rows, int64_t *cols)
 {
-    enum { ENOUGH = 12, LEAST = 64 };
     *rows = 512, *cols = 1024;
     while (qk_blocks(M, *rows) * qk_blocks(N, *cols) < ENOUGH) {
         bool by_rows = qk_min64(*rows, M) >= qk_min64(*cols, N);
@@ -68,13 +69,48 @@ void qk_cpu_matmul_dx(struct qk_device *d, struct qk_buf dx, struct qk_buf dy, s
     qk_cpu_end(d, QK_CLASS_MATMUL, start, flops_of(M, N, K));
 }
 
-void qk_cpu_matmul_dw(struct qk_device *d, struct qk_buf dw, struct qk_buf dy, struct qk_buf x,
+/* A weight's gradient is often too small to be cut into good tiles, but its sum over M is long:
+ * then the rows are cut into a fixed number of parts, whose sums are added in order. */
+static int64_t parts_of(int64_t M, int64_t N, int64_t K)
+{
+    int64_t parts = ENOUGH / (qk_blocks(N, 256) * qk_blocks(K, 256));
+    while (parts > 1 && M / parts < 256)
+        parts /= 2;
+    return qk_max64(parts, 1);
+}
+
+static void add_parts(float *dw, const float *part, int64_t parts, int64_t n)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i += 1024)
+        for (int64_t p = 0; p < parts; p++)
+#pragma omp simd
+            for (int64_t j = i; j < qk_min64(i + 1024, n); j++)
+                dw[j] += part[p * n + j];
+}
+
+void qk_cpu_matmul_dw(struct qk_device *d, struct qk_buf dw_, struct qk_buf dy_, struct qk_buf x_,
                       int64_t M, int64_t N, int64_t K)
 {
     double start;
     if (!qk_cpu_begin(d, &start))
         return;
-    qk_cpu_gemm_tiled(true, false, N, K, M, 1, qk_cpu_in(dy), N, qk_cpu_in(x), K, 1, qk_cpu_out(dw),
-                      K);
+    float *dw = qk_cpu_out(dw_);
+    const float *dy = qk_cpu_in(dy_), *x = qk_cpu_in(x_);
+    int64_t parts = parts_of(M, N, K), length = qk_blocks(M, parts);
+    if (parts == 1) {
+        qk_cpu_gemm_tiled(true, false, N, K, M, 1, dy, N, x, K, 1, dw, K);
+    } else {
+        float *part = qk_cpu_scratch(d, QK_CPU_PARTIAL, parts * N * K);
+        if (!part)
+            return;
+#pragma omp parallel for schedule(dynamic)
+        for (int64_t p = 0; p < parts; p++) {
+            int64_t m = p * length;
+            qk_cpu_gemm(true, false, N, K, qk_min64(length, M - m), 1, dy + m * N, N, x + m * K, K,
+                        0, part + p * N * K, K);
+        }
+        add_parts(dw, part, parts, N * K);
+    }
     qk_cpu_end(d, QK_CLASS_MATMUL, start, flops_of(M, N, K));
 }
