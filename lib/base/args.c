@@ -107,6 +107,22 @@ static void record(struct qk_command *c, const struct qk_option *o, const char *
         qk_strings_add(&c->canonical, text);
 }
 
+/* After getopt said '?': what was wrong with `word`. */
+static int refuse(const struct lookup *l, const char *word, struct qk_err *err)
+{
+    if (word[0] == '-' && word[1] != '-' && optopt)
+        return qk_fail(err, "unknown option '-%c'", optopt);
+    const size_t n = strcspn(word, "=");
+    int matches = 0;
+    for (int i = 0; l->longs[i].name; i++)
+        matches += n > 2 && strncmp(l->longs[i].name, word + 2, n - 2) == 0;
+    if (matches > 1 && !optopt)
+        return qk_fail(err, "option '%s' is ambiguous", word);
+    if (matches)
+        return qk_fail(err, "option '%.*s' takes no value", (int)n, word);
+    return qk_fail(err, "unknown option '%s'", word);
+}
+
 int qk_args_parse(struct qk_command *command, int argc, char **argv, struct qk_err *err)
 {
     struct lookup lookup = {0};
@@ -122,15 +138,15 @@ int qk_args_parse(struct qk_command *command, int argc, char **argv, struct qk_e
         if (code == ':')
             return qk_fail(err, "option '%s' needs a value", argv[optind - 1]);
         struct qk_option *o = code == '?' ? NULL : by_code(&lookup, code);
-        if (!o && optopt && optopt < FIRST_LONG && argv[optind - 1][1] != '-')
-            return qk_fail(err, "unknown option '-%c'", optopt);
         if (!o)
-            return qk_fail(err, "unknown or ambiguous option '%s'", argv[optind - 1]);
+            return refuse(&lookup, argv[optind - 1], err);
         if (store(o, optarg, err) != 0)
             return -1;
         record(command, o, optarg);
     }
     for (int i = optind; i < argc; i++) {
+        if (!*argv[i])
+            return qk_fail(err, "an operand is empty");
         qk_strings_add(&command->operands, argv[i]);
         qk_strings_add(&command->canonical, argv[i]);
     }

@@ -74,6 +74,8 @@ static int h5_fail(struct qk_err *err, const struct qk_h5 *f, const char *object
     char reason[200] = "";
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, reason);
     H5Eclear2(H5E_DEFAULT);
+    if (strncmp(reason, "truncated file", 14) == 0) /* its own words name addresses */
+        snprintf(reason, sizeof reason, "the file is truncated");
     return qk_fail(err, "%s: %s%s%s%s%s%s", f->path, object ? object : "", object ? " " : "", what,
                    *reason ? " (" : "", reason, *reason ? ")" : "");
 }
@@ -192,10 +194,11 @@ struct qk_h5 *qk_h5_open(const char *path, struct qk_err *err)
     struct qk_h5 *f = new_handle(path);
     hid_t fapl = access_list();
     f->id = H5Fopen(path, H5F_ACC_RDONLY, fapl);
+    if (f->id < 0)
+        h5_fail(err, f, NULL, "cannot be opened as HDF5");
     H5Pclose(fapl);
     if (f->id >= 0)
         return f;
-    h5_fail(err, f, NULL, "cannot be opened as HDF5");
     free_handle(f);
     return NULL;
 }
@@ -225,10 +228,11 @@ struct qk_h5 *qk_h5_create(const char *path, struct qk_err *err)
     f->out = out;
     hid_t fapl = access_list();
     f->id = H5Fcreate(qk_out_temporary(out), H5F_ACC_TRUNC, H5P_DEFAULT, fapl);
+    if (f->id < 0)
+        h5_fail(err, f, NULL, "cannot be written");
     H5Pclose(fapl);
     if (f->id >= 0)
         return f;
-    h5_fail(err, f, NULL, "cannot be written");
     qk_out_discard(out);
     free_handle(f);
     return NULL;

@@ -81,15 +81,17 @@ static void options(void **state)
     qk_args_free(&c);
     const char *bad[][2] = {{"--number", "0"},  {"--number", "x"}, {"--mode", "b"},
                             {"--nothing", "1"}, {"-z", ""},        {"--out", ""},
-                            {"x", "-o"}};
+                            {"x", "-o"},        {"--flag=1", ""},  {"x", ""}};
     static const char *const sentence[] = {"--number: 0 is not between 1 and 9",
                                            "--number: 'x' is not a whole number",
                                            "--mode: 'b' is not one of a|bb",
-                                           "unknown or ambiguous option '--nothing'",
+                                           "unknown option '--nothing'",
                                            "unknown option '-z'",
                                            "--out: the value is empty",
-                                           "option '-o' needs a value"};
-    for (int i = 0; i < 7; i++) {
+                                           "option '-o' needs a value",
+                                           "option '--flag' takes no value",
+                                           "an operand is empty"};
+    for (int i = 0; i < 9; i++) {
         struct qk_command again = {.tool = "t", .tables = {table}};
         assert_int_equal(parse(&again, &err, 3, (const char *[]){"t", bad[i][0], bad[i][1], NULL}),
                          -1);
@@ -194,7 +196,7 @@ static void outputs(void **state)
     assert_non_null(out);
     second = qk_out_open("test_base.txt", &err);
     assert_null(second);
-    assert_string_equal(err.text, "test_base.txt: another process is writing it");
+    assert_string_equal(err.text, "test_base.txt: is being written already");
     fputs("whole\n", qk_out_stream(out));
     assert_int_equal(access("test_base.txt", F_OK), -1);
     assert_works(qk_out_commit(out, &err));
