@@ -71,6 +71,34 @@ static bool written_straight(const char *path)
     return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
 }
 
+/* Inputs, by what they are and not by name. */
+struct input {
+    dev_t device;
+    ino_t inode;
+};
+static struct input *inputs;
+static size_t input_count, input_capacity;
+
+void qk_out_protect(const char *path)
+{
+    struct stat st;
+    if (strcmp(path, "-") == 0 || stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+        return;
+    qk_grow(&inputs, &input_capacity, input_count + 1, sizeof *inputs);
+    inputs[input_count++] = (struct input){st.st_dev, st.st_ino};
+}
+
+int qk_out_refuse_input(const char *path, struct qk_err *err)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return 0;
+    for (size_t i = 0; i < input_count; i++)
+        if (inputs[i].device == st.st_dev && inputs[i].inode == st.st_ino)
+            return qk_fail(err, "%s: is an input, which is never overwritten", path);
+    return 0;
+}
+
 static void release(struct qk_out *out)
 {
     if (out->slot >= 0)
@@ -82,14 +110,30 @@ static void release(struct qk_out *out)
     free(out);
 }
 
+int qk_lock_file(const char *path, const char *shown, struct qk_err *err)
+{
+    for (;;) {
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (fd < 0)
+            return qk_fail_errno(err, "%s: cannot be created", shown);
+        struct stat held, named;
+        if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+            close(fd);
+            return qk_fail(err, "%s: is being written already", shown);
+        }
+        if (fstat(fd, &held) == 0 && stat(path, &named) == 0 && held.st_dev == named.st_dev &&
+            held.st_ino == named.st_ino)
+            return fd;
+        close(fd); /* renamed or removed between open and lock: perhaps a finished target by now */
+    }
+}
+
 static int open_temporary(struct qk_out *out, struct qk_err *err)
 {
     out->temporary = qk_format("%s.tmp", out->path);
-    out->lock = open(out->temporary, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    out->lock = qk_lock_file(out->temporary, out->path, err);
     if (out->lock < 0)
-        return qk_fail_errno(err, "%s: cannot be created", out->path);
-    if (flock(out->lock, LOCK_EX | LOCK_NB) != 0)
-        return qk_fail(err, "%s: another process is writing it", out->path);
+        return -1;
     out->slot = remember(out->temporary);
     if (out->slot < 0)
         return qk_fail(err, "%s: too many outputs at once", out->path);
@@ -110,6 +154,10 @@ struct qk_out *qk_out_open(const char *path, struct qk_err *err)
     if (strcmp(path, "-") == 0) {
         out->stream = stdout;
         return out;
+    }
+    if (qk_out_refuse_input(path, err) != 0) {
+        release(out);
+        return NULL;
     }
     if (written_straight(path)) {
         out->stream = fopen(path, "w");
@@ -168,6 +216,8 @@ static int finish_stream(struct qk_out *out, struct qk_err *err)
 int qk_out_commit(struct qk_out *out, struct qk_err *err)
 {
     int bad = finish_stream(out, err);
+    if (!bad && out->temporary) /* once more: inputs named since it was opened */
+        bad = qk_out_refuse_input(out->path, err);
     if (!bad && out->temporary) {
         if (fsync(out->lock) != 0 || rename(out->temporary, out->path) != 0 ||
             sync_folder_of(out->path) != 0)

@@ -1,7 +1,8 @@
 /* Output files that are whole or absent.
  *
  * A file is written beside its target as TARGET.tmp, synced, and renamed when whole: readers see
- * the old file or the new one, never a part.  A second writer of the same target is refused.
+ * the old file or the new one, never a part.  A second writer of the same target is refused, and so
+ * is a target that was named an input.
  * Temporaries are removed when the process fails, and by the handlers of qk_out_catch_signals when
  * it is stopped; after kill -9 the leftover TARGET.tmp is overwritten by the next run.
  * A target that exists and is no regular file (/dev/null, a pipe) is written straight.
@@ -14,6 +15,16 @@
 #include "err.h"
 
 struct qk_out; /* one output under way */
+
+/* From now on an output that is this file is refused: no tool changes an input. */
+void qk_out_protect(const char *path);
+/* Is the file at `path` one of those?  Then -1 and the sentence; outputs below check it. */
+int qk_out_refuse_input(const char *path, struct qk_err *err);
+
+/* Open a file for reading and writing, made if need be, and hold its lock until it is closed: a
+ * descriptor, or -1 when that cannot be, as when another process holds it.  Sentences name it
+ * `shown`. */
+int qk_lock_file(const char *path, const char *shown, struct qk_err *err);
 
 /* Begin writing `path`; "-" is stdout.  NULL on failure. */
 struct qk_out *qk_out_open(const char *path, struct qk_err *err);

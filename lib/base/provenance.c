@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/outfile.h"
 #include "base/sha256.h"
 
 void qk_provenance_begin(struct qk_provenance *p, const struct qk_command *command, bool off)
@@ -23,6 +24,7 @@ void qk_provenance_free(struct qk_provenance *p)
 
 int qk_provenance_input(struct qk_provenance *p, const char *path, struct qk_err *err)
 {
+    qk_out_protect(path);
     if (p->off || strcmp(path, "-") == 0)
         return 0;
     for (size_t i = 0; i < p->paths.count; i++)

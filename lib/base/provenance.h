@@ -28,7 +28,8 @@ struct qk_provenance {
 void qk_provenance_begin(struct qk_provenance *p, const struct qk_command *command, bool off);
 void qk_provenance_free(struct qk_provenance *p);
 
-/* Hash an input file and note it; each path once. */
+/* Hash an input file and note it, each path once, and keep it from being overwritten
+ * (qk_out_protect: also without provenance). */
 int qk_provenance_input(struct qk_provenance *p, const char *path, struct qk_err *err);
 
 /* The JSON text, malloc'd; NULL when off. */

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/outfile.h"
 #include "compute/device.h"
 
 static void say(const struct qk_edge *e, const char *format, ...)
@@ -188,6 +189,7 @@ static int check_space(const struct qk_edge *e, struct qk_err *err)
 static void note_input(const struct qk_edge *e, const char *path, const char *sha256)
 {
     struct qk_provenance *p = e->o->provenance;
+    qk_out_protect(path);
     if (!p || p->off)
         return;
     qk_strings_add(&p->paths, path);

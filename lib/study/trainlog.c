@@ -2,12 +2,10 @@
 #include "study/trainlog.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -41,17 +39,13 @@ static struct qk_trainlog *open_partial(const char *path, struct qk_err *err)
         return log;
     }
     log->partial = qk_format("%s.partial", path);
-    int fd = open(log->partial, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        qk_fail_errno(err, "%s: cannot be written", log->partial);
-    } else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        qk_fail(err, "%s: another process is writing it", log->partial);
-        close(fd);
-    } else if (!(log->stream = fdopen(fd, "r+"))) {
-        qk_fail_errno(err, "%s: cannot be written", log->partial);
-        close(fd);
-    } else {
+    int fd =
+        qk_out_refuse_input(path, err) != 0 ? -1 : qk_lock_file(log->partial, log->partial, err);
+    if (fd >= 0 && (log->stream = fdopen(fd, "r+")))
         return log;
+    if (fd >= 0) {
+        qk_fail_errno(err, "%s: cannot be written", log->partial);
+        close(fd);
     }
     qk_trainlog_close(log, false);
     return NULL;
