@@ -2,10 +2,12 @@
 #include "common.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <pcre2.h>
 #include <zstd.h>
@@ -60,15 +62,33 @@ static int finish_stdout(const struct qk_tool *t)
 {
     if (fflush(stdout) == 0 && !ferror(stdout) && fclose(stdout) == 0)
         return 0;
-    if (errno == EBADF) /* started with stdout closed, and nothing was written */
-        return 0;
     fprintf(stderr, "%s: standard output cannot be written: %s\n", t->command.tool,
             strerror(errno));
     return 1;
 }
 
+/* A tool started without stdin, stdout or stderr must not get a file of its own under their
+ * numbers: each is opened the wrong way round, so that using it fails. */
+static void fill_standard_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            _exit(1);
+}
+
+/* What --device can say; whether there is such a device is seen when it is opened. */
+static bool is_device(const char *name)
+{
+    const char *digits = name + strlen("cuda:");
+    if (strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0 || strcmp(name, "cuda") == 0)
+        return true;
+    return strncmp(name, "cuda:", strlen("cuda:")) == 0 && *digits &&
+           strspn(digits, "0123456789") == strlen(digits) && strlen(digits) < 4;
+}
+
 void qk_tool_start(struct qk_tool *t, int argc, char **argv)
 {
+    fill_standard_streams();
     const char *warning = t->no_blas ? NULL : qk_blas_start(argv);
     struct qk_err err;
     t->device = "auto";
@@ -92,6 +112,8 @@ void qk_tool_start(struct qk_tool *t, int argc, char **argv)
         qk_tool_misuse(t, operands == 0 ? "no input given" : "too few inputs");
     if (t->most_operands >= 0 && operands > t->most_operands)
         qk_tool_misuse(t, "unexpected '%s'", t->command.operands.at[t->most_operands]);
+    if (t->standard & QK_TOOL_DEVICE && !is_device(t->device))
+        qk_tool_misuse(t, "--device: '%s' is none of auto, cpu, cuda or cuda:N", t->device);
     struct qk_option *seed = qk_args_find(&t->command, "seed");
     t->seed_given = seed && seed->given;
     qk_threads_set((int)t->threads);
