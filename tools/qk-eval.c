@@ -77,8 +77,6 @@ static int run_loss(struct bench *b, cJSON *result, cJSON *how, struct qk_err *e
     struct qk_pack pack;
     struct qk_split split = {0};
     struct qk_loss loss;
-    if (!s->data)
-        return qk_fail(err, "--task loss needs --data TOKENS.h5");
     if (qk_pack_open(&pack, s->data, err) != 0)
         return -1;
     int bad = check_pack(b, &pack, err) || qk_split_read(&split, &pack, s->split, err) ||
@@ -219,6 +217,8 @@ int main(int argc, char **argv)
     if (!s.task)
         qk_tool_misuse(&tool, "--task is missing: one of " TASK_NAMES);
     const struct task *task = find_task(s.task);
+    if (task->run == run_loss && !s.data)
+        qk_tool_misuse(&tool, "--task loss needs --data TOKENS.h5");
     if (s.items && strcmp(s.items, "-") == 0 && !tool.out)
         qk_tool_misuse(&tool, "--items - and the result cannot both go to standard output");
     struct bench bench = {.tool = &tool, .settings = &s, .path = tool.command.operands.at[0]};

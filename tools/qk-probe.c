@@ -95,10 +95,10 @@ static int probe(struct qk_tool *tool, struct settings *s, size_t which, FILE *t
                       "%s: has no probe batch (/probe/tokens): give one with --batch, or measure "
                       "the weights alone with --of wk,wq",
                       path);
+    if (!bad && s->keys) /* first: when it fails, nothing was printed */
+        bad = qk_keys_write(&k, s->keys, &tool->provenance, err);
     if (!bad)
         bad = print(tool, s, &k, which, to, err);
-    if (!bad && s->keys)
-        bad = qk_keys_write(&k, s->keys, &tool->provenance, err);
     qk_keys_free(&k);
     return bad;
 }

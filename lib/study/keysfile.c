@@ -1,5 +1,6 @@
 /* Keys dumps: struct qk_keys <-> HDF5 (lib/FORMAT.md, "keys dump"). */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,6 +103,34 @@ int qk_keys_write(const struct qk_keys *k, const char *path, const struct qk_pro
 
 /* ---- reading ---- */
 
+static int check_finite(struct qk_h5 *f, const char *object, enum qk_type type, int64_t count,
+                        const void *values, struct qk_err *err)
+{
+    const double *wide = values;
+    const float *narrow = values;
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(type == QK_F64 ? wide[i] : (double)narrow[i]))
+            return qk_fail(err, "%s: %s holds a number that is not finite (element %" PRId64 ")",
+                           qk_h5_path(f), object, i);
+    return 0;
+}
+
+/* A sum of x x^T: symmetric, and no square is negative. */
+static int check_gram(struct qk_h5 *f, const char *object, const double *gram, int64_t heads,
+                      int64_t hd, struct qk_err *err)
+{
+    for (int64_t h = 0; h < heads; h++, gram += hd * hd)
+        for (int64_t i = 0; i < hd * hd; i++) {
+            const int64_t row = i / hd, col = i % hd;
+            const double size = sqrt(fabs(gram[row * hd + row] * gram[col * hd + col]));
+            if (gram[row * hd + row] < 0 || fabs(gram[i] - gram[col * hd + row]) > 1e-6 * size)
+                return qk_fail(err, "%s: %s is no Gram matrix (head %" PRId64 ": %s)",
+                               qk_h5_path(f), object, h,
+                               gram[row * hd + row] < 0 ? "a square is negative" : "not symmetric");
+        }
+    return 0;
+}
+
 /* An array that may be absent (*to stays NULL); its shape is checked before memory is taken. */
 static int get(struct qk_h5 *f, const char *object, enum qk_type type, int rank,
                const int64_t *dims, void *to, struct qk_err *err)
@@ -115,7 +144,8 @@ static int get(struct qk_h5 *f, const char *object, enum qk_type type, int rank,
     if (info.rank == rank && memcmp(info.dims, dims, (size_t)rank * sizeof *dims) == 0)
         values = qk_alloc((size_t)info.count, qk_type_size(type));
     /* with another shape this says so, and touches no memory */
-    if (qk_h5_read_shaped(f, object, type, rank, dims, values, err) != 0) {
+    if (qk_h5_read_shaped(f, object, type, rank, dims, values, err) != 0 ||
+        check_finite(f, object, type, info.count, values, err) != 0) {
         free(values);
         return -1;
     }
@@ -159,6 +189,8 @@ static int get_site(struct qk_h5 *f, struct qk_keys *k, int64_t l, int site, int
     if (get(f, object, QK_F64, 3, (int64_t[]){heads, hd, hd}, &layer->gram[site][what], err) != 0)
         return -1;
     bool there = layer->gram[site][what];
+    if (there && check_gram(f, object, layer->gram[site][what], heads, hd, err) != 0)
+        return -1;
     if (l > 0 && there != !!k->layers[0].gram[site][what])
         return qk_fail(err, "%s: %s is %s here but not in layer 0", qk_h5_path(f), object,
                        there ? "there" : "missing");
