@@ -6,7 +6,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <pcre2.h>
@@ -133,24 +132,6 @@ void qk_tool_misuse(const struct qk_tool *t, const char *format, ...)
     va_end(args);
     fprintf(stderr, "\nUsage: %s %s\n", t->command.tool, t->command.usage);
     exit(2);
-}
-
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return stat(a, &x) == 0 && S_ISREG(x.st_mode) && stat(b, &y) == 0 && x.st_dev == y.st_dev &&
-           x.st_ino == y.st_ino;
-}
-
-int qk_tool_check_output(const struct qk_tool *t, const char *output, const char *other,
-                         struct qk_err *err)
-{
-    if (!output)
-        return 0;
-    bool input = other && same_file(output, other);
-    for (size_t i = 0; !input && i < t->command.operands.count; i++)
-        input = same_file(output, t->command.operands.at[i]);
-    return input ? qk_fail(err, "%s: is an input and would be overwritten", output) : 0;
 }
 
 int qk_tool_fail(const struct qk_tool *t, const struct qk_err *err)

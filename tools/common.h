@@ -51,11 +51,6 @@ void qk_tool_start(struct qk_tool *tool, int argc, char **argv);
 _Noreturn void qk_tool_misuse(const struct qk_tool *tool, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* No tool writes over its input: -1 with a sentence when `output` (may be NULL or "-") is an operand
- * or the file `other` (may be NULL). */
-int qk_tool_check_output(const struct qk_tool *tool, const char *output, const char *other,
-                         struct qk_err *err);
-
 /* Failure: "qk-probe: sentence" on stderr after flushing stdout; returns 1. */
 int qk_tool_fail(const struct qk_tool *tool, const struct qk_err *err);
 

@@ -174,9 +174,9 @@ static int evaluate(struct bench *b, const struct task *task, FILE *to, struct q
 static int evaluate_to_files(struct bench *b, const struct task *task, struct qk_err *err)
 {
     struct qk_out *items = NULL;
-    if (qk_tool_check_output(b->tool, b->tool->out, b->settings->data, err) != 0 ||
-        qk_tool_check_output(b->tool, b->settings->items, b->settings->data, err) != 0)
-        return -1;
+    qk_out_protect(b->path);
+    if (b->settings->data)
+        qk_out_protect(b->settings->data);
     if (b->settings->items && !(items = qk_out_open(b->settings->items, err)))
         return -1;
     b->items = items ? qk_out_stream(items) : NULL;

@@ -134,8 +134,7 @@ int main(int argc, char **argv)
     struct qk_err err;
     qk_tool_start(&tool, argc, argv);
     settle(&tool, &s);
-    int bad = qk_tool_check_output(&tool, tool.out, s.batch, &err) ||
-              qk_tool_check_output(&tool, s.keys, s.batch, &err) || add_inputs(&tool, &s, &err);
+    int bad = add_inputs(&tool, &s, &err) || qk_out_refuse_input(s.keys ? s.keys : "", &err);
     struct qk_out *out = bad ? NULL : qk_out_open(tool.out ? tool.out : "-", &err);
     bad = !out;
     for (size_t i = 0; !bad && i < tool.command.operands.count; i++)

@@ -95,7 +95,7 @@ int qk_out_refuse_input(const char *path, struct qk_err *err)
         return 0;
     for (size_t i = 0; i < input_count; i++)
         if (inputs[i].device == st.st_dev && inputs[i].inode == st.st_ino)
-            return qk_fail(err, "%s: is an input, which is never overwritten", path);
+            return qk_fail(err, "%s: is an input and would be overwritten", path);
     return 0;
 }
 

@@ -76,7 +76,7 @@ fails() { # STATUS SENTENCE COMMAND...
 }
 
 @test "what does not fit" {
-    fails 1 "qk-eval: --task loss needs --data TOKENS.h5" qk-eval c.h5 --task loss -o out
+    fails 2 "qk-eval: --task loss needs --data TOKENS.h5" qk-eval c.h5 --task loss -o out
     fails 1 "qk-eval: t.h5: there is no split 'exam'" qk-eval c.h5 --task loss --data t.h5 --split exam -o out
     fails 1 "qk-eval: t.h5: split short has 8 tokens, too few for one window of 8 and its targets" \
         qk-eval c.h5 --task loss --data t.h5 --split short -o out
