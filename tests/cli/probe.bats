@@ -115,7 +115,7 @@ END
     fails 1 "qk-probe: k.h5: is a keys dump: a batch can only be given to a checkpoint" qk-probe --batch t.h5 k.h5 -o out
 }
 
-@test "frozen, scalar and no gain" {
+@test "a model without a norm" {
     "$make_input" checkpoint none.h5 'config:qk_norm="none"' without:/weights/layers/0/q_norm without:/weights/layers/0/k_norm
     run -0 qk-probe none.h5
     [ "$(jq -c '[.qk_norm, .layers[0].gamma_k, .layers[0].k_pr.pre_norm == .layers[0].k_pr.post_norm]' <<<"$output")" = '["none",null,true]' ]
