@@ -88,6 +88,13 @@ void qk_out_protect(const char *path)
     inputs[input_count++] = (struct input){st.st_dev, st.st_ino};
 }
 
+void qk_out_forget_inputs(void)
+{
+    free(inputs);
+    inputs = NULL;
+    input_count = input_capacity = 0;
+}
+
 int qk_out_refuse_input(const char *path, struct qk_err *err)
 {
     struct stat st;

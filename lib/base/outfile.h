@@ -18,6 +18,7 @@ struct qk_out; /* one output under way */
 
 /* From now on an output that is this file is refused: no tool changes an input. */
 void qk_out_protect(const char *path);
+void qk_out_forget_inputs(void);
 /* Is the file at `path` one of those?  Then -1 and the sentence; outputs below check it. */
 int qk_out_refuse_input(const char *path, struct qk_err *err);
 

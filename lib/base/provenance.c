@@ -20,6 +20,7 @@ void qk_provenance_free(struct qk_provenance *p)
     qk_strings_free(&p->argv);
     qk_strings_free(&p->paths);
     qk_strings_free(&p->hashes);
+    qk_out_forget_inputs();
 }
 
 int qk_provenance_input(struct qk_provenance *p, const char *path, struct qk_err *err)

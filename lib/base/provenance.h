@@ -29,7 +29,7 @@ void qk_provenance_begin(struct qk_provenance *p, const struct qk_command *comma
 void qk_provenance_free(struct qk_provenance *p);
 
 /* Hash an input file and note it, each path once, and keep it from being overwritten
- * (qk_out_protect: also without provenance). */
+ * (qk_out_protect, also when off) until the provenance is freed. */
 int qk_provenance_input(struct qk_provenance *p, const char *path, struct qk_err *err);
 
 /* The JSON text, malloc'd; NULL when off. */

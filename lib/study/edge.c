@@ -13,7 +13,6 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/num.h"
-#include "base/outfile.h"
 #include "compute/device.h"
 
 static void say(const struct qk_edge *e, const char *format, ...)
@@ -144,16 +143,25 @@ static bool same_file(const char *a, const char *b)
     return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+/* Also that each output has a name of its own: X and X.partial are taken. */
 static int check_output(const struct qk_train_options *o, struct qk_err *err)
 {
     struct stat st;
     if (strcmp(o->out, "-") == 0)
         return qk_fail(err, "-o -: a checkpoint cannot go to standard output");
-    if (same_file(o->out, o->data) || (o->from_path && same_file(o->out, o->from_path)) ||
-        (o->config_path && same_file(o->out, o->config_path)))
-        return qk_fail(err, "%s: is an input and would be overwritten", o->out);
-    if (stat(o->out, &st) == 0 && S_ISDIR(st.st_mode))
-        return qk_fail(err, "%s: is a folder", o->out);
+    const char *const inputs[] = {o->data, o->from_path, o->config_path};
+    const char *const outputs[] = {o->out, o->log, o->timing};
+    for (int i = 0; i < 3; i++) {
+        const char *out = outputs[i];
+        for (int j = 0; out && j < 3; j++)
+            if (inputs[j] && same_file(out, inputs[j]))
+                return qk_fail(err, "%s: is an input and would be overwritten", out);
+        for (int j = 0; out && j < i; j++)
+            if (outputs[j] && strcmp(out, outputs[j]) == 0 && strcmp(out, "-") != 0)
+                return qk_fail(err, "%s: is asked for as two outputs", out);
+        if (out && stat(out, &st) == 0 && S_ISDIR(st.st_mode))
+            return qk_fail(err, "%s: is a folder", out);
+    }
     return 0;
 }
 
@@ -189,7 +197,6 @@ static int check_space(const struct qk_edge *e, struct qk_err *err)
 static void note_input(const struct qk_edge *e, const char *path, const char *sha256)
 {
     struct qk_provenance *p = e->o->provenance;
-    qk_out_protect(path);
     if (!p || p->off)
         return;
     qk_strings_add(&p->paths, path);

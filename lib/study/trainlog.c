@@ -39,8 +39,7 @@ static struct qk_trainlog *open_partial(const char *path, struct qk_err *err)
         return log;
     }
     log->partial = qk_format("%s.partial", path);
-    int fd =
-        qk_out_refuse_input(path, err) != 0 ? -1 : qk_lock_file(log->partial, log->partial, err);
+    int fd = qk_lock_file(log->partial, log->partial, err);
     if (fd >= 0 && (log->stream = fdopen(fd, "r+")))
         return log;
     if (fd >= 0) {

@@ -152,9 +152,9 @@ END
     [ "$(jq -c '.mean_pr | keys_unsorted' <<<"$output")" = '["post_norm","post_rope"]' ]
     "$make_input" keys k.h5 without:/layers/0/post_rope/k/mean
     fails 1 "qk-probe: k.h5: holds no mean of k at post_rope, so it cannot be centred" qk-probe --centred yes k.h5 -o out
+    fails 1 "qk-probe: k.h5: is a keys dump already, so --keys has nothing to make" qk-probe k.h5 --keys x.h5 -o out
     "$make_input" keys k.h5 nan:/layers/0/post_norm/q/gram
     fails 1 "qk-probe: k.h5: /layers/0/post_norm/q/gram holds a number that is not finite (element 0)" qk-probe k.h5 -o out
-    fails 1 "qk-probe: k.h5: is a keys dump already, so --keys has nothing to make" qk-probe k.h5 --site pre_norm --keys x.h5 -o out
     "$make_input" tokens t.h5
     fails 1 "qk-probe: t.h5: is a tokens file, expected checkpoint or keys" qk-probe t.h5 -o out
 }
