@@ -1,0 +1,79 @@
+# What the studies would do: make -n as the methods section, and the schedule behind it.
+
+setup() { cd "$BATS_TEST_DIRNAME/../.."; }
+
+plan() { make --no-print-directory -n RUNS="$BATS_TEST_TMPDIR/runs" "$@" pipelines/causal50m; }
+
+@test "the published schedule: 26 points and the end, checkpoints at 0, 10M, 25M, 50M" {
+    run pipelines/plan 65536 1966080 50M 10M 25M
+    [ "$status" -eq 0 ]
+    [ "${#lines[@]}" -eq 4 ]
+    [ "${lines[0]}" = "000000000000=0" ]
+    [[ ${lines[1]} == 000010000000=1966080,*,9830400 ]]
+    [[ ${lines[3]} == 000050000000=25559040,*,49152000,50003968 ]]
+    [ "$(sed 's/.*=//' <<<"$output" | tr ',' '\n' | wc -l)" -eq 27 ]
+}
+
+@test "a shorter study ends where it is told, and on a checkpoint when they meet" {
+    run pipelines/plan 4096 40960 300K 200K 500K
+    [ "${lines[2]}" = "000000300000=204800,245760,286720,303104" ]
+    run pipelines/plan 4096 40960 200K 200K 500K
+    [ "${#lines[@]}" -eq 2 ]
+    [ "${lines[1]}" = "000000200000=40960,81920,122880,163840,200704" ]
+}
+
+@test "SCALE=full prints every command and writes nothing" {
+    run plan SCALE=full
+    [ "$status" -eq 0 ]
+    [ "$(grep -c 'bin/qk-train' <<<"$output")" -eq 12 ]
+    [ "$(grep -c 'bin/qk-probe .*keys-000050003968.h5' <<<"$output")" -eq 3 ]
+    for word in fineweb cosmopedia data/parquet qk-tokpack '--probe 8x2048' '--no-eot' qk_norm=learned qk_norm=frozen qk_norm=none \
+        '--until 50000000' '--val-tokens 65536' 'qk-aggregate combine' 'qk-aggregate verdict' 'gnuplot' 'report.html'; do
+        [[ $output == *"$word"* ]] || { echo "no $word"; false; }
+    done
+    [ ! -e "$BATS_TEST_TMPDIR/runs" ]
+}
+
+@test "VARIANT=plan: batch 4x2, points every 983,040, four probe sequences" {
+    run plan SCALE=full VARIANT=plan
+    [ "$status" -eq 0 ]
+    [[ $output == *"--set batch_size=4 --set grad_accum=2"* ]]
+    [[ $output == *"--keys-at 983040,1966080,"* ]]
+    [[ $output == *"--probe 4x2048"* ]]
+    [[ $output == *"--val-tokens 32768"* ]]
+}
+
+@test "SEEDS, CONDITIONS, TOKENS, MICRO, DATA and RUN reach the commands" {
+    run plan SCALE=mini SEEDS="42 137" CONDITIONS="QK QK_scalar" TOKENS=300K MICRO=4 DATA=my.jsonl RUN="nice -n 5" -W my.jsonl -o my.jsonl
+    [ "$status" -eq 0 ]
+    [[ $output == *"nice -n 5 bin/qk-train"* ]]
+    [[ $output == *"--set qk_norm=scalar --set seed=137"* ]]
+    [[ $output == *"--until 300000"* ]]
+    [[ $output == *"--micro-batch 4"* ]]
+    [[ $output == *"qk-tokpack"*"my.jsonl"* ]]
+    [[ $output != *"qk_norm=none"* ]]
+    run plan SCALE=mini DATA=my.h5 -o my.h5
+    [[ $output == *"--data my.h5"* ]]
+    [[ $output != *qk-tokpack* ]]
+}
+
+@test "without SCALE the choice is said aloud; a wrong one is refused" {
+    run plan
+    [[ ${lines[0]} == "SCALE=mini:"* ]]
+    run plan SCALE=huge
+    [ "$status" -eq 2 ]
+    [[ $output == *"SCALE=huge"*"full mini smoke"* ]]
+    run plan VARIANT=other
+    [ "$status" -eq 2 ]
+    run plan SCALE=mini TOKENS=many
+    [ "$status" -eq 2 ]
+    [[ $output == *"TOKENS=many"* ]]
+}
+
+@test "heavy steps take a lock, light ones do not" {
+    run plan SCALE=full
+    [ "$(grep -E 'bin/qk-(train|tokpack)' <<<"$output" | grep -vc 'flock')" -eq 0 ]
+    [[ $(grep 'bin/qk-aggregate' <<<"$output") != *flock* ]]
+    run plan SCALE=full LOCK=
+    [[ $output != *flock* ]]
+}
