@@ -2,7 +2,7 @@
 # asked for, so that building needs none of it.
 
 RUNS ?= runs
-study_goals := $(filter pipelines/% runs/% data/cache/%,$(MAKECMDGOALS))
+study_goals := $(filter pipelines/% $(RUNS)/% data/cache/%,$(MAKECMDGOALS))
 
 ifneq ($(study_goals),)
 ifeq ($(SCALE),)
@@ -26,7 +26,7 @@ include pipelines/draw.mk
 endif
 found := $(wildcard $(RESULTS)/combined.json)
 given := $(foreach c,A:QK B:QK_frozen C:NoQK,$(addprefix $(firstword $(subst :, ,$(c)))=,$(wildcard $(RESULTS)/$(lastword $(subst :, ,$(c)))/results.json)))
-$(if $(found)$(given),,$(error make figures: no combined.json and no QK/results.json, QK_frozen/results.json or NoQK/results.json in $(RESULTS)))
+$(if $(strip $(found) $(given)),,$(error make figures: no combined.json and no QK/results.json, QK_frozen/results.json or NoQK/results.json in $(RESULTS)))
 $(OUT)/combined.json: $(foreach g,$(given),$(lastword $(subst =, ,$(g)))) | bin
 	@mkdir -p $(@D)
 	bin/qk-aggregate combine $(given) -o $@

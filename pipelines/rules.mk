@@ -73,7 +73,9 @@ endef
 $(foreach i,$(wordlist 2,$(words $(MARKS)),$(shell seq $(words $(MARKS)))),$(eval $(call \
     edge_from,$(word $(shell expr $(i) - 1),$(MARKS)),$(word $(i),$(MARKS)))))
 $(foreach d,$(RUN_DIRS),$(eval $(MARKS:%=$(d)/ckpt-%.h5): $(d)/params))
+# Interrupted, they stay; measured, they may be deleted to save space: nothing is retrained for that alone.
 .PRECIOUS: $(CHECKPOINTS)
+.SECONDARY: $(CHECKPOINTS)
 
 # ---- measuring ----
 define run_files

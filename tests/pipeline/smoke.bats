@@ -67,7 +67,20 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
     rm "$ROOT/figures/3_per_layer.svg"
     before=$(state)
     study pipelines/causal50m
+    changed "$before" "$(state)"
     [ "$(changed "$before" "$(state)" | grep -v '/report\.')" = causal50m/smoke/figures/3_per_layer.svg ]
+}
+
+@test "a deleted measurement is made again without training, a deleted checkpoint is not missed" {
+    rm "$ROOT/QK/seed-42/probe.jsonl"
+    run study -n pipelines/causal50m
+    [[ $output == *"bin/qk-probe"* ]]
+    [[ $output != *"bin/qk-train"* ]]
+    study pipelines/causal50m
+    mv "$ROOT/QK/seed-42/ckpt-000000001280.h5" "$BATS_TEST_TMPDIR"
+    run study -n pipelines/causal50m
+    [[ $output != *"bin/qk-"* ]]
+    mv "$BATS_TEST_TMPDIR/ckpt-000000001280.h5" "$ROOT/QK/seed-42"
 }
 
 @test "a rebuilt tool does not retrain, new text does" {
