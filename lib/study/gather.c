@@ -70,7 +70,7 @@ static int check_probe(const struct run *r, const cJSON *probe, struct qk_err *e
     if (qk_json_text(probe, "kind", &kind, where, err) != 0)
         return -1;
     if (strcmp(kind, "probe") != 0)
-        return qk_fail(err, "%s: kind is \"%s\", expected \"probe\"", where, kind);
+        return qk_fail(err, "%s: kind is '%s', expected 'probe'", where, kind);
     const cJSON *layers = qk_json_array(probe, "layers", where, err);
     const cJSON *pr = cJSON_GetObjectItemCaseSensitive(probe, "mean_pr");
     if (layers == NULL)
@@ -79,7 +79,7 @@ static int check_probe(const struct run *r, const cJSON *probe, struct qk_err *e
         return qk_fail(err, "%s: %d layers, the probe before it has %d", where,
                        cJSON_GetArraySize(layers), r->layers);
     if (!cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(pr, r->g->site)))
-        return qk_fail(err, "%s: \"mean_pr\" has no site %s", where, r->g->site);
+        return qk_fail(err, "%s: 'mean_pr' has no site %s", where, r->g->site);
     return 0;
 }
 

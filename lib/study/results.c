@@ -25,16 +25,16 @@ static int read_series(const cJSON *array, int count, double *to, const char *ke
                        const char *where, struct qk_err *err)
 {
     if (!cJSON_IsArray(array))
-        return qk_fail(err, "%s: \"%s\" is not an array", where, key);
+        return qk_fail(err, "%s: '%s' is not an array", where, key);
     if (cJSON_GetArraySize(array) != count)
-        return qk_fail(err, "%s: \"%s\" has %d values, \"tokens\" has %d", where, key,
+        return qk_fail(err, "%s: '%s' has %d values, 'tokens' has %d", where, key,
                        cJSON_GetArraySize(array), count);
     int i = 0;
     const cJSON *item;
     cJSON_ArrayForEach(item, array)
     {
         if (read_element(item, &to[i++]) != 0)
-            return qk_fail(err, "%s: \"%s\" holds something that is no number at index %d", where,
+            return qk_fail(err, "%s: '%s' holds something that is no number at index %d", where,
                            key, i - 1);
     }
     return 0;
@@ -55,7 +55,7 @@ static int member_series(const struct qk_results *r, const char *key, bool requi
     const cJSON *array = cJSON_GetObjectItemCaseSensitive(r->json, key);
     *to = nan_array(r->points);
     if (array == NULL && required)
-        return qk_fail(err, "%s: there is no \"%s\"", where, key);
+        return qk_fail(err, "%s: there is no '%s'", where, key);
     return array == NULL ? 0 : read_series(array, r->points, *to, key, where, err);
 }
 
@@ -70,7 +70,7 @@ static int read_layers(const struct qk_results *r, const cJSON *object, bool who
         snprintf(label, sizeof label, "%s.%s", key, name);
         const cJSON *row = cJSON_GetObjectItemCaseSensitive(object, name);
         if (row == NULL && whole)
-            return qk_fail(err, "%s: \"%s\" has no layer %d", where, key, l);
+            return qk_fail(err, "%s: '%s' has no layer %d", where, key, l);
         if (row != NULL &&
             read_series(row, r->points, to + (int64_t)l * r->points, label, where, err) != 0)
             return -1;
@@ -87,13 +87,13 @@ static int read_tokens(struct qk_results *r, const char *where, struct qk_err *e
         return -1;
     r->points = cJSON_GetArraySize(array);
     if (r->points == 0)
-        return qk_fail(err, "%s: \"tokens\" is empty", where);
+        return qk_fail(err, "%s: 'tokens' is empty", where);
     r->tokens = nan_array(r->points);
     if (read_series(array, r->points, r->tokens, "tokens", where, err) != 0)
         return -1;
     for (int i = 0; i < r->points; i++)
         if (!(r->tokens[i] >= 0) || (i > 0 && !(r->tokens[i] > r->tokens[i - 1])))
-            return qk_fail(err, "%s: \"tokens\" does not rise at index %d", where, i);
+            return qk_fail(err, "%s: 'tokens' does not rise at index %d", where, i);
     return 0;
 }
 
@@ -101,10 +101,10 @@ static int read_layer_pr(struct qk_results *r, const char *where, struct qk_err 
 {
     const cJSON *object = cJSON_GetObjectItemCaseSensitive(r->json, "layer_pr");
     if (!cJSON_IsObject(object))
-        return qk_fail(err, "%s: there is no object \"layer_pr\"", where);
+        return qk_fail(err, "%s: there is no object 'layer_pr'", where);
     r->layers = cJSON_GetArraySize(object);
     if (r->layers == 0)
-        return qk_fail(err, "%s: \"layer_pr\" is empty", where);
+        return qk_fail(err, "%s: 'layer_pr' is empty", where);
     r->layer_pr = nan_array((int64_t)r->layers * r->points);
     return read_layers(r, object, true, r->layer_pr, "layer_pr", where, err);
 }
@@ -143,7 +143,7 @@ static int read_gamma_final(struct qk_results *r, const char *where, struct qk_e
         r->gamma_sd[l] = qk_stats_sd(values, n);
         free(values);
         if (bad)
-            return qk_fail(err, "%s: \"gamma_final\" has no list of numbers for layer %d", where,
+            return qk_fail(err, "%s: 'gamma_final' has no list of numbers for layer %d", where,
                            l);
         r->head_dim = n;
     }
@@ -251,7 +251,7 @@ static int parse_condition(struct qk_condition *c, const cJSON *json, const char
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, "seeds");
     int n = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : 0;
     if (list != NULL && n == 0)
-        return qk_fail(err, "%s: \"seeds\" is not a list of runs", label);
+        return qk_fail(err, "%s: 'seeds' is not a list of runs", label);
     c->seeds = qk_zalloc(n > 0 ? (size_t)n : 1, sizeof *c->seeds);
     if (n == 0) {
         c->n_seeds = 1;
