@@ -162,18 +162,41 @@ void qk_json_add_number(cJSON *object, const char *key, double value)
     cJSON_AddItemToObject(object, key, qk_json_number(value));
 }
 
-void qk_json_print_line(const cJSON *value, FILE *to)
+/* cJSON takes a number's text for good when it reads back to within a rounding error; ours must
+ * read back to the same bits, so every number is spelled here. */
+static void spell_numbers(cJSON *value)
 {
-    char *text = cJSON_PrintUnformatted(value);
+    if (cJSON_IsNumber(value)) {
+        char text[32];
+        for (int digits = 15; digits <= 17; digits++) {
+            snprintf(text, sizeof text, "%.*g", digits, value->valuedouble);
+            if (strtod(text, NULL) == value->valuedouble)
+                break;
+        }
+        value->type = (value->type & ~0xFF) | cJSON_Raw; /* the higher bits own key and text */
+        value->valuestring = qk_strdup(text);
+    }
+    cJSON *child;
+    cJSON_ArrayForEach(child, value) spell_numbers(child);
+}
+
+static void print(const cJSON *value, bool pretty, FILE *to)
+{
+    cJSON *copy = cJSON_Duplicate(value, true);
+    spell_numbers(copy);
+    char *text = pretty ? cJSON_Print(copy) : cJSON_PrintUnformatted(copy);
+    cJSON_Delete(copy);
     fputs(text, to);
     putc('\n', to);
     free(text);
 }
 
+void qk_json_print_line(const cJSON *value, FILE *to)
+{
+    print(value, false, to);
+}
+
 void qk_json_print_pretty(const cJSON *value, FILE *to)
 {
-    char *text = cJSON_Print(value);
-    fputs(text, to);
-    putc('\n', to);
-    free(text);
+    print(value, true, to);
 }

@@ -330,6 +330,9 @@ static int finish(struct trainer *t, struct qk_err *err)
         qk_edge_save(&t->edge, t->d, t->model, t->optimizer, false, err) != 0)
         return -1;
     unlink(t->edge.partial);
+    char *leftover = qk_format("%s.tmp", t->edge.partial); /* of a run that was killed saving it */
+    unlink(leftover);
+    free(leftover);
     return 0;
 }
 

@@ -22,11 +22,12 @@ JSON
 
 setup() { cd "$BATS_FILE_TMPDIR"; }
 
-# The command of whole.h5 with other names: long enough to be interrupted.
+# The command of whole.h5 with other names: long enough to be interrupted.  In the background it must
+# be the tool itself that signals reach: EXEC=exec.
 same() { # NAME [OPTION...]
     local name=$1
     shift
-    qk-train -q --no-provenance --config c.json --data t.h5 --steps 80 --log "$name.jsonl" \
+    ${EXEC-} qk-train -q --no-provenance --config c.json --data t.h5 --steps 80 --log "$name.jsonl" \
         --val-at every:5K --val-tokens 256 --keys-at 0,10K --keys-dir "keys-$name" -o "$name.h5" "$@"
 }
 
@@ -70,7 +71,7 @@ wait_for() { # FILE
 }
 
 @test "SIGTERM saves, exits 75, and the same command goes on to the same bytes" {
-    same term --autosave 0 3>&- &
+    EXEC=exec same term --autosave 0 3>&- &
     wait_for term.h5.partial
     kill -TERM $!
     status=0
@@ -84,7 +85,7 @@ wait_for() { # FILE
 
 @test "after kill -9 the same command goes on to the same bytes" {
     for _ in 1 2 3; do
-        same nine --autosave 0 3>&- &
+        EXEC=exec same nine --autosave 0 3>&- &
         wait_for nine.h5.partial
         sleep 0.1
         kill -KILL $! 2>/dev/null || true
@@ -95,7 +96,7 @@ wait_for() { # FILE
 }
 
 @test "the partial checkpoint of another command is refused" {
-    same mine --autosave 0 3>&- &
+    EXEC=exec same mine --autosave 0 3>&- &
     wait_for mine.h5.partial
     kill -TERM $!
     wait $! || true
