@@ -7,6 +7,7 @@
 #include <limits.h>
 
 #include "base/json.h"
+#include "base/outfile.h"
 #include "model/checkpoint.h"
 #include "model/transformer.h"
 #include "study/train.h"
@@ -73,6 +74,7 @@ static void train_as_told(const char *init, const char *data)
                                  .tool = "test",
                                  .quiet = true};
     assert_works(qk_points_parse(&o.val_at, "every:1G", &err));
+    qk_out_forget_inputs();
     if (qk_train_run(device, &o, &err) != QK_TRAIN_DONE)
         fail_msg("%s", err.text);
     qk_points_free(&o.val_at);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "base/outfile.h"
 #include "model/checkpoint.h"
 #include "study/keys.h"
 #include "study/plan.h"
@@ -63,6 +64,7 @@ static struct qk_train_options from_checkpoint(const char *from, const char *out
 static void must_run(const struct qk_train_options *o)
 {
     struct qk_err err = {{0}};
+    qk_out_forget_inputs();
     if (qk_train_run(device, o, &err) != QK_TRAIN_DONE)
         fail_msg("%s", err.text);
 }
@@ -70,6 +72,7 @@ static void must_run(const struct qk_train_options *o)
 static void must_fail(const struct qk_train_options *o, const char *sentence)
 {
     struct qk_err err;
+    qk_out_forget_inputs();
     assert_int_equal(qk_train_run(device, o, &err), QK_TRAIN_FAILED);
     assert_string_equal(err.text, sentence);
 }
@@ -141,6 +144,7 @@ static void stop_after_saving(struct qk_train_options *o)
     static const volatile sig_atomic_t now = 1;
     struct qk_err err;
     o->stop = &now;
+    qk_out_forget_inputs();
     assert_int_equal(qk_train_run(device, o, &err), QK_TRAIN_STOPPED);
     o->stop = NULL;
 }
@@ -328,6 +332,7 @@ static void divergence_stops(void **state)
     struct qk_train_options o = from_config("d.h5", 40);
     o.sets = &sets;
     struct qk_err err;
+    qk_out_forget_inputs();
     assert_int_equal(qk_train_run(device, &o, &err), QK_TRAIN_FAILED);
     if (!strstr(err.text, "is not finite, first in ") ||
         !strstr(err.text, "last good checkpoint: none"))
