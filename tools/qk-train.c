@@ -72,11 +72,6 @@ static void check_sets(struct qk_tool *tool, const struct qk_strings *sets)
     cJSON_Delete(scratch);
 }
 
-static bool same(const char *a, const char *b)
-{
-    return a && b && strcmp(a, b) == 0;
-}
-
 static void check_command(struct qk_tool *tool, const struct qk_train_options *o,
                           const struct words *w)
 {
@@ -90,9 +85,6 @@ static void check_command(struct qk_tool *tool, const struct qk_train_options *o
         qk_tool_misuse(tool, "--data is missing");
     if (!w->plan && !tool->out)
         qk_tool_misuse(tool, "-o is missing");
-    if (same(tool->out, o->log) || same(tool->out, o->timing) ||
-        (same(o->log, o->timing) && strcmp(o->log, "-") != 0))
-        qk_tool_misuse(tool, "-o, --log and --timing must be different files");
     if (!w->keys_at != !o->keys_dir)
         qk_tool_misuse(tool, "--keys-at and --keys-dir go together");
     if (w->val_tokens && !w->val_at)

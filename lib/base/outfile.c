@@ -106,13 +106,6 @@ int qk_out_refuse_input(const char *path, struct qk_err *err)
     return 0;
 }
 
-void qk_out_forget_inputs(void)
-{
-    free(inputs);
-    inputs = NULL;
-    input_count = input_capacity = 0;
-}
-
 static void release(struct qk_out *out)
 {
     if (out->slot >= 0)

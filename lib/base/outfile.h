@@ -21,8 +21,6 @@ void qk_out_protect(const char *path);
 void qk_out_forget_inputs(void);
 /* Is the file at `path` one of those?  Then -1 and the sentence; outputs below check it. */
 int qk_out_refuse_input(const char *path, struct qk_err *err);
-/* A process that does several such things, one after the other, begins the next. */
-void qk_out_forget_inputs(void);
 
 /* Open a file for reading and writing, made if need be, and hold its lock until it is closed: a
  * descriptor, or -1 when that cannot be, as when another process holds it.  Sentences name it
