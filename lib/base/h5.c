@@ -61,19 +61,35 @@ const char *qk_h5_version(void)
     return text;
 }
 
+enum { REASON = 500 };
+
 static herr_t keep_innermost(unsigned n, const H5E_error2_t *e, void *text)
 {
     if (n == 0)
-        snprintf(text, 200, "%s", e->desc ? e->desc : "unknown");
+        snprintf(text, REASON, "%s", e->desc ? e->desc : "unknown");
     return 0;
+}
+
+/* "file write failed: time = ..., error message = 'File too large', buf = ...": what the system
+ * says is kept, the rest is different each time. */
+static void drop_details(char *reason)
+{
+    char *from = strstr(reason, ": time = "), *message = strstr(reason, "error message = '");
+    if (!from || !message)
+        return;
+    message = strchr(message, '\'') + 1;
+    size_t n = strcspn(message, "'");
+    memmove(from + 2, message, n);
+    from[2 + n] = '\0';
 }
 
 /* "PATH: OBJECT what (HDF5's innermost reason)" */
 static int h5_fail(struct qk_err *err, const struct qk_h5 *f, const char *object, const char *what)
 {
-    char reason[200] = "";
+    char reason[REASON] = "";
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, reason);
     H5Eclear2(H5E_DEFAULT);
+    drop_details(reason);
     if (strncmp(reason, "truncated file", 14) == 0) /* its own words name addresses */
         snprintf(reason, sizeof reason, "the file is truncated");
     return qk_fail(err, "%s: %s%s%s%s%s%s", f->path, object ? object : "", object ? " " : "", what,

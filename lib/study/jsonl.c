@@ -192,10 +192,11 @@ static bool member(struct reader *r, const char *field, struct qk_buffer *key, s
     key->size = 0;
     r->text = key;
     skip_space(r);
-    bool good = string(r);
+    if (!string(r))
+        return false;
     r->text = NULL;
     skip_space(r);
-    if (!good || !take(r, ':'))
+    if (!take(r, ':'))
         return false;
     skip_space(r);
     bool mine = key->size == strlen(field) && memcmp(key->at ? key->at : "", field, key->size) == 0;
@@ -206,7 +207,7 @@ static bool member(struct reader *r, const char *field, struct qk_buffer *key, s
         *found = text;
         *other = !text;
     }
-    good = value(r, 1);
+    bool good = value(r, 1);
     r->text = NULL;
     return good;
 }
@@ -230,14 +231,15 @@ int qk_jsonl_text(const char *line, size_t n, const char *field, struct qk_buffe
     closed = good && take(&r, '}');
     while (good && !closed) {
         good = member(&r, field, &key, to, &found, &other);
+        if (!good)
+            break;
         skip_space(&r);
-        if (good && take(&r, '}'))
-            closed = true;
-        else
-            good = good && take(&r, ',');
+        closed = take(&r, '}');
+        good = closed || take(&r, ',');
     }
     qk_buffer_free(&key);
-    skip_space(&r);
+    if (good)
+        skip_space(&r);
     if (!good || r.at != r.end)
         return malformed(&r, err);
     if (other)

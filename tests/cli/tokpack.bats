@@ -1,0 +1,367 @@
+# qk-tokpack: tokenizers, packs, and how both fail.
+
+golden=$BATS_TEST_DIRNAME/../golden/tokenizer
+
+setup() {
+    bats_require_minimum_version 1.5.0
+    cd "$BATS_TEST_TMPDIR"
+    awk 'BEGIN { for (d = 1; d <= 60; d++) {
+        for (l = 0; l < 1 + d % 3; l++) printf "Document %d, line %d: the cat sat on %d mats\n", d, l, d * d
+        print ""
+        print "a second paragraph of number " d
+        printf "\n\n" } }' >text.txt
+}
+
+fails() { # STATUS SENTENCE COMMAND...
+    local status=$1 sentence=$2 seen=0
+    shift 2
+    "$@" >stdout 2>stderr || seen=$?
+    cat stderr
+    [ $seen -eq "$status" ]
+    [ "$(head -n 1 stderr)" = "qk-tokpack: $sentence" ]
+    [ "$status" -eq 2 ] || [ "$(wc -l <stderr)" -eq 1 ]
+    [ ! -s stdout ]
+    [ ! -e out ] && [ -z "$(find . -name '*.tmp')" ]
+}
+
+numbers() { # FILE OBJECT: the elements, one a line
+    h5dump -y -w 1 -d "$2" "$1" | sed -n '/DATA {/,/}/p' | grep -oE '[0-9]+'
+}
+
+document() { # FILE SPLIT I: its ids, without the end-of-text token
+    local first last
+    first=$(numbers "$1" "/$2/docs" | sed -n "$(($3 + 1))p")
+    last=$(numbers "$1" "/$2/docs" | sed -n "$(($3 + 2))p")
+    numbers "$1" "/$2/tokens" | sed -n "$((first + 1)),$((last - 1))p"
+}
+
+@test "ids equal the reference, for three families" {
+    for k in gpt2 smollm qwen; do
+        jq -r ".$k | map(tostring) | join(\" \")" "$golden/cases.jsonl" >want
+        qk-tokpack --tokenizer "$golden/$k.json" --encode "$golden/cases.jsonl" >seen
+        diff want seen
+    done
+}
+
+@test "decode gives back what encode took" {
+    jq -r '.text' "$golden/cases.jsonl" | tr -d '\000' >all.txt
+    for k in gpt2 qwen; do
+        qk-tokpack --tokenizer "$golden/$k.json" --encode all.txt >ids
+        [ "$(wc -l <ids)" -eq 1 ]
+        qk-tokpack --tokenizer "$golden/$k.json" --decode ids >back
+        [ $k = qwen ] || cmp all.txt back
+    done
+    printf 'plain\n\n\n text \n' | qk-tokpack --tokenizer "$golden/qwen.json" --encode |
+        qk-tokpack --tokenizer "$golden/qwen.json" --decode | cmp - <(printf 'plain\n\n\n text \n')
+}
+
+@test "invalid bytes are encoded as U+FFFD, as Python replaces them" {
+    printf 'a\377b\303(\342\202x\360\237\230 \355\240\200\300\257' >bad.txt
+    # bytes.decode(errors="replace")
+    printf 'a~b~(~x~ ~~~~~' | sed 's/~/\xef\xbf\xbd/g' >good.txt
+    qk-tokpack --tokenizer "$golden/gpt2.json" --encode bad.txt >a
+    qk-tokpack --tokenizer "$golden/gpt2.json" --encode good.txt >b
+    diff a b
+}
+
+@test "a pack has what the format says" {
+    run -0 --separate-stderr qk-tokpack --train-bpe 300 --split val=200,test=100 --probe 2x40 text.txt -o t.h5
+    [ "$(cut -f1 <<<"$output" | paste -sd' ')" = "documents duplicates tokens bytes bytes_per_token vocabulary val test probe train" ]
+    [ "$(head -n 2 <<<"$output" | paste -sd' ')" = "$(printf 'documents\t60 duplicates\t0')" ]
+    [ "$(h5dump -y -a kind -a version -a vocab_size -a eot t.h5 | grep -A1 'DATA {' | grep -vE 'DATA|--' | tr -d ' ' | paste -sd' ')" = '"tokens" 1 300 0' ]
+    [ "$(h5dump -H t.h5 | grep -c 'H5T_STD_U16LE')" -eq 4 ]
+    [ "$(h5dump -H -d /probe/tokens t.h5 | grep -o '( 2, 40 ) /')" = "( 2, 40 ) /" ]
+    [ "$(h5dump -pH -d /train/tokens t.h5 | grep -cE 'FILTER_ID 32015|PREPROCESSING SHUFFLE|CHECKSUM FLETCHER32')" -eq 3 ]
+    [ "$(numbers t.h5 /train/docs | head -n 1)" -eq 0 ]
+    [ "$(numbers t.h5 /train/docs | tail -n 1)" -eq "$(numbers t.h5 /train/tokens | wc -l)" ]
+    for split in train val test; do # every document ends with eot, and has no other
+        diff <(numbers t.h5 /$split/tokens | grep -nx 0 | cut -d: -f1) <(numbers t.h5 /$split/docs | tail -n +2)
+    done
+    [ "$(numbers t.h5 /val/tokens | wc -l)" -ge 200 ]
+    [ "$(numbers t.h5 /test/tokens | wc -l)" -ge 100 ]
+}
+
+@test "the embedded tokenizer is the exported one and reads the pack" {
+    qk-tokpack -q --train-bpe 400 --export-tokenizer tok.json text.txt -o t.h5
+    h5dump -d /tokenizer -b LE -o emb.json t.h5 >/dev/null
+    cmp tok.json emb.json
+    document t.h5 train 1 | qk-tokpack --tokenizer tok.json --decode >second
+    diff second <(sed -n '/^Document 2,/,/second paragraph of number 2$/p' text.txt | head -c -1)
+    mkdir folder && cp tok.json folder/tokenizer.json
+    qk-tokpack -q --tokenizer tok.json --no-provenance text.txt -o a.h5
+    qk-tokpack -q --tokenizer folder --no-provenance text.txt -o b.h5
+    qk-tokpack -q --train-bpe 400 --no-provenance text.txt -o c.h5
+    cmp a.h5 b.h5 && cmp a.h5 c.h5
+}
+
+@test "splits share no document, and train keeps the order" {
+    qk-tokpack -q --train-bpe 300 --export-tokenizer tok.json --split val=200,test=100 --probe 2x40 text.txt -o t.h5
+    for split in train val test; do
+        numbers t.h5 /$split/tokens | qk-tokpack --tokenizer tok.json --decode | tr '\n' ' ' |
+            grep -oE 'second paragraph of number [0-9]+' | grep -oE '[0-9]+$' >"$split"
+    done
+    [ "$(sort train val test | uniq -d | wc -l)" -eq 0 ]
+    sort -nc train
+    [ "$(sort -n train val test | wc -l)" -lt 60 ] # the rest is in the probe batch
+}
+
+@test "another seed chooses others, the order of splits counts" {
+    qk-tokpack -q --no-provenance --train-bpe 300 --split val=200 text.txt -o a.h5
+    qk-tokpack -q --no-provenance --train-bpe 300 --split val=200 --seed 7 text.txt -o b.h5
+    ! cmp -s a.h5 b.h5
+    qk-tokpack -q --train-bpe 300 --probe 2x20 --split val=200 text.txt -o c.h5
+    qk-tokpack -q --train-bpe 300 --split val=200 --probe 2x20 text.txt -o d.h5
+    diff <(numbers a.h5 /val/tokens) <(numbers d.h5 /val/tokens)
+    ! diff -q <(numbers c.h5 /val/tokens) <(numbers d.h5 /val/tokens)
+    diff <(numbers c.h5 /probe/tokens | head -n 20) <(numbers a.h5 /val/tokens | head -n 20)
+}
+
+@test "duplicates are dropped and counted, across inputs and ends of files" {
+    printf 'one\n\n\ntwo\n\n\n\n\none\n\n\nthree' >a.txt
+    printf '\n\n\nthree\r\n\r\n\r\none' >b.txt
+    printf '{"text":"two"}\n{"text":"two\\n"}\n' >c.jsonl
+    run -0 --separate-stderr qk-tokpack --train-bpe 257 a.txt b.txt c.jsonl -o t.h5
+    [ "$(head -n 4 <<<"$output" | paste -sd' ')" = "$(printf 'documents\t4 duplicates\t4 tokens\t19 bytes\t15')" ]
+}
+
+@test "text, JSON lines, compressed and from stdin are the same" {
+    jq -Rs 'split("\n\n\n") | map(select(. != "") | {id: 1, text: .})[]' -c text.txt |
+        sed 's/\\n"}$/"}/' >text.jsonl
+    gzip -k text.jsonl && zstd -q text.jsonl && xz -k text.jsonl
+    qk-tokpack -q --no-provenance --train-bpe 300 --split val=200 text.txt -o want.h5
+    for input in text.jsonl text.jsonl.gz text.jsonl.zst text.jsonl.xz; do
+        qk-tokpack -q --no-provenance --train-bpe 300 --split val=200 $input -o a.h5
+        cmp want.h5 a.h5
+        qk-tokpack -q --no-provenance --train-bpe 300 --split val=200 -o b.h5 <$input
+        cmp want.h5 b.h5
+    done
+    cat text.txt | qk-tokpack -q --no-provenance --train-bpe 300 --split val=200 - -o c.h5
+    cmp want.h5 c.h5
+    qk-tokpack -q --no-provenance --train-bpe 300 --split val=200 <(cat text.txt) -o d.h5
+    cmp want.h5 d.h5
+}
+
+@test "a field and a separator of one's own" {
+    printf '{"body":"x","text":1}\n{"body":"y\\u0000z"}\n' >f.jsonl
+    run -0 --separate-stderr qk-tokpack --train-bpe 257 --text-field body f.jsonl -o t.h5
+    [ "$(head -n 4 <<<"$output" | paste -sd' ')" = "$(printf 'documents\t2 duplicates\t0 tokens\t6 bytes\t4')" ]
+    printf 'a\n\n\nb<|endoftext|>c\n<|endoftext|>' >s.txt
+    run -0 --separate-stderr qk-tokpack --train-bpe 257 --doc-sep '<|endoftext|>' s.txt -o t.h5
+    [ "$(head -n 4 <<<"$output" | paste -sd' ')" = "$(printf 'documents\t2 duplicates\t0 tokens\t8 bytes\t6')" ]
+    printf 'a\n--\nb\n--\n' >s.txt
+    run -0 --separate-stderr qk-tokpack --train-bpe 257 --doc-sep '\n--\n' s.txt -o t.h5
+    [ "$(head -n 4 <<<"$output" | paste -sd' ')" = "$(printf 'documents\t2 duplicates\t0 tokens\t4 bytes\t2')" ]
+}
+
+@test "no end-of-text token on request" {
+    qk-tokpack -q --train-bpe 300 --no-eot text.txt -o t.h5
+    ! numbers t.h5 /train/tokens | grep -qx 0
+    h5dump -a eot t.h5 >/dev/null # the tokenizer has one all the same
+}
+
+@test "the probe batch of another pack, without its documents" {
+    qk-tokpack -q --train-bpe 300 --export-tokenizer tok.json --probe 2x60 text.txt -o a.h5
+    run -0 --separate-stderr qk-tokpack --tokenizer tok.json --probe-from a.h5 --split val=100 text.txt -o b.h5
+    diff <(numbers a.h5 /probe/tokens) <(numbers b.h5 /probe/tokens)
+    left=$(sed -n 's/^left_out_as_in_probe\t//p' <<<"$output")
+    [ "$left" -ge 2 ]
+    [ "$(sed -n 's/^documents\t//p' <<<"$output")" -eq $((60 - left)) ]
+    tail -n 10 text.txt >>text.txt
+    qk-tokpack -q --train-bpe 301 text.txt -o c.h5
+    fails 1 "a.h5: its vocabulary of 300 is not this tokenizer's of 301" qk-tokpack --train-bpe 301 --probe-from a.h5 text.txt -o out
+    fails 1 "c.h5: has no probe batch" qk-tokpack --train-bpe 301 --probe-from c.h5 text.txt -o out
+}
+
+@test "the same bytes twice, and for any number of threads" {
+    for n in 1 2 5; do
+        qk-tokpack --threads $n -q --train-bpe 400 --split val=200 --probe 2x20 text.txt -o $n.h5
+    done
+    qk-tokpack -q --train-bpe 400 --split val=200 --probe 2x20 text.txt -o again.h5
+    cmp 1.h5 2.h5 && cmp 1.h5 5.h5 && cmp 1.h5 again.h5
+}
+
+@test "provenance names inputs and tokenizer, not what cannot matter" {
+    qk-tokpack -q --train-bpe 300 --export-tokenizer tok.json text.txt -o a.h5
+    qk-tokpack -q --threads 1 --tokenizer tok.json --split val=100 text.txt -o b.h5
+    h5dump -a provenance b.h5 | grep -o '{.*}' | sed 's/\\"/"/g' >p.json
+    [ "$(jq -c .argv p.json)" = '["qk-tokpack","--tokenizer","tok.json","--split","val=100","text.txt"]' ]
+    [ "$(jq -c '[.inputs[].path]' p.json)" = '["text.txt","tok.json"]' ]
+    [ "$(jq -r '.inputs[0].sha256' p.json)" = "$(sha256sum text.txt | cut -d' ' -f1)" ]
+}
+
+@test "quiet says nothing" {
+    run -0 qk-tokpack -q --train-bpe 300 text.txt -o t.h5
+    [ -z "$output" ]
+}
+
+@test "a small text gives a small vocabulary, and that is said" {
+    run -0 --separate-stderr qk-tokpack --train-bpe 10K --export-tokenizer t.json - <<<"abc abc"
+    [ "$stderr" = "qk-tokpack: the text gives a vocabulary of 260 only, not 10000" ]
+    [ -z "$output" ]
+}
+
+@test "misuse" {
+    fails 2 "a tokenizer is needed: --tokenizer or --train-bpe" qk-tokpack text.txt -o out
+    fails 2 "--tokenizer and --train-bpe exclude each other" qk-tokpack --tokenizer x --train-bpe 300 text.txt -o out
+    fails 2 "no output given: -o FILE" qk-tokpack --train-bpe 300 text.txt
+    fails 2 "--train-bpe: 256 is less than 257" qk-tokpack --train-bpe 256 text.txt -o out
+    fails 2 "--encode needs --tokenizer" qk-tokpack --train-bpe 300 --encode text.txt
+    fails 2 "--encode and --decode exclude each other" qk-tokpack --tokenizer x --decode --encode text.txt
+    fails 2 "--decode makes no splits and no probe batch" qk-tokpack --tokenizer x --decode --split a=1 text.txt
+    fails 2 "--split: 'val' is not NAME=TOKENS" qk-tokpack --train-bpe 300 --split val text.txt -o out
+    fails 2 "--split: 'train' cannot be the name of a split" qk-tokpack --train-bpe 300 --split train=5 text.txt -o out
+    fails 2 "--split: 'a/b' cannot be the name of a split" qk-tokpack --train-bpe 300 --split a/b=5 text.txt -o out
+    fails 2 "--split: 'val' is there twice" qk-tokpack --train-bpe 300 --split val=5,val=6 text.txt -o out
+    fails 2 "--split: '0' is no number of tokens for val" qk-tokpack --train-bpe 300 --split val=0 text.txt -o out
+    fails 2 "--split: '5Q' is no number of tokens for val" qk-tokpack --train-bpe 300 --split val=5Q text.txt -o out
+    fails 2 "--probe: '8*20' is not SEQUENCESxLENGTH, such as 8x2048" qk-tokpack --train-bpe 300 --probe '8*20' text.txt -o out
+    fails 2 "--probe and --probe-from exclude each other" qk-tokpack --train-bpe 300 --probe 2x4 --probe-from x text.txt -o out
+    fails 2 "-o and --probe-from are the same file" qk-tokpack --train-bpe 300 --probe-from x text.txt -o x
+    fails 2 "--doc-sep: \\q is none of \\n \\t \\r \\\\" qk-tokpack --train-bpe 300 --doc-sep '\q' text.txt -o out
+    fails 2 "--eot and --no-eot exclude each other" qk-tokpack --train-bpe 300 --eot x --no-eot text.txt -o out
+}
+
+@test "bad inputs: one sentence, exit 1, no file" {
+    fails 1 "none.txt: cannot be opened: No such file or directory" qk-tokpack --train-bpe 300 none.txt -o out
+    fails 1 ".: is a folder, not a file" qk-tokpack --train-bpe 300 . -o out
+    : >empty.txt
+    fails 1 "empty.txt: holds no text" qk-tokpack --train-bpe 300 text.txt empty.txt -o out
+    fails 1 "standard input: holds no text" qk-tokpack --train-bpe 300 -o out </dev/null
+    printf '\n\n\r\n \n' | tr -d ' ' >blank.txt
+    fails 1 "blank.txt: holds no text" qk-tokpack --train-bpe 300 blank.txt -o out
+    printf 'good\nb\303d\n' >latin.txt
+    fails 1 "latin.txt: line 2 is not valid UTF-8 (byte 7 of the text)" qk-tokpack --train-bpe 300 latin.txt -o out
+    printf 'x\n\n\n\ngood\nand\355\240\200\n' >surrogate.txt
+    fails 1 "surrogate.txt: line 6 is not valid UTF-8 (byte 14 of the text)" qk-tokpack --train-bpe 300 surrogate.txt -o out
+    printf 'a@b\n@\377' >sep.txt
+    fails 1 "sep.txt: line 2 is not valid UTF-8 (byte 6 of the text)" qk-tokpack --train-bpe 300 --doc-sep @ sep.txt -o out
+    for z in gz zst xz; do
+        case $z in gz) gzip -k text.txt ;; zst) zstd -q text.txt ;; xz) xz -k text.txt ;; esac
+        head -c 200 text.txt.$z >cut.$z
+        fails 1 "cut.$z: the compressed data is truncated" qk-tokpack --train-bpe 300 cut.$z -o out
+    done
+}
+
+@test "bad JSON lines: the line is named" {
+    jsonl() { printf '{"text":"fine"}\n\n'"$1"'\n' >bad.jsonl; shift; fails 1 "bad.jsonl: $1" qk-tokpack --train-bpe 300 bad.jsonl -o out; }
+    jsonl '{"text":"x"' "line 3: malformed JSON at column 12"
+    jsonl '{"text":"x"} y' "line 3: malformed JSON at column 14"
+    jsonl '{"text":"\\ud800"}' "line 3: malformed JSON at column 16"
+    jsonl '{"text":"a\tb"}' "line 3: malformed JSON at column 11"
+    jsonl '{"n":01,"text":"x"}' "line 3: malformed JSON at column 7"
+    jsonl '{"txt":"x"}' "line 3: has no key 'text'"
+    jsonl '{"text":7}' "line 3: 'text' is not text"
+    jsonl '{"text":null}' "line 3: 'text' is not text"
+    jsonl '["text"]' "line 3: not a JSON object"
+    jsonl '{"text":""}' "line 3: 'text' is empty"
+    jsonl '{"text":"\377"}' "line 3 is not valid UTF-8"
+    { head -c 600 /dev/zero | tr '\0' '['; echo; } >deep.jsonl
+    fails 1 "deep.jsonl: line 1: malformed JSON at column 502" qk-tokpack --train-bpe 300 deep.jsonl -o out
+}
+
+@test "too much is asked for" {
+    total=$(qk-tokpack --train-bpe 257 text.txt -o t.h5 | sed -n 's/^tokens\t//p' | sed ':a;s/\B[0-9]\{3\}\>/,&/;ta')
+    fails 1 "the inputs hold $total tokens, too few for val of 1,000,000 tokens" qk-tokpack --train-bpe 257 --split val=1M text.txt -o out
+    fails 1 "the inputs hold $total tokens, too few for probe of 16,384 tokens after the splits before it" qk-tokpack --train-bpe 257 --split val=10 --probe 8x2048 text.txt -o out
+    fails 1 "splits and probe of 1,000,000 tokens need --memory 8,000,000 or more" qk-tokpack --train-bpe 257 --memory 1M --split val=1M text.txt -o out
+    head -c 200000 /dev/zero | tr '\0' x >long.txt
+    fails 1 "long.txt: the document at line 1 is larger than 125000 bytes, more than --memory allows" qk-tokpack --train-bpe 257 --memory 1M long.txt -o out
+}
+
+@test "tokenizers that are not supported are refused by name" {
+    tok() { jq -c "$1" "$golden/gpt2.json" >bad.json; shift; fails 1 "bad.json: $1" qk-tokpack --tokenizer bad.json text.txt -o out; }
+    tok '.model.type = "Unigram"' "model type Unigram is not supported, only BPE is"
+    tok '.model.dropout = 0.1' "the model's dropout is not supported"
+    tok '.model.byte_fallback = true' "the model's byte_fallback is not supported"
+    tok '.model.continuing_subword_prefix = "##"' "the model's continuing_subword_prefix is not supported"
+    tok '.model.end_of_word_suffix = "</w>"' "the model's end_of_word_suffix is not supported"
+    tok '.model.unk_token = "a" | del(.model.vocab["!"])' "the model's unk_token is not supported"
+    tok '.normalizer = {"type":"Lowercase"}' "normalizer Lowercase is not supported"
+    tok '.normalizer = {"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"Strip"}]}' "normalizer Strip is not supported"
+    tok '.pre_tokenizer = null' "it has no pre_tokenizer, so it is not a byte-level tokenizer"
+    tok '.pre_tokenizer = {"type":"Metaspace"}' "pre_tokenizer Metaspace is not supported"
+    tok '.pre_tokenizer = {"type":"Digits"}' "its pre_tokenizer has no ByteLevel: only byte-level BPE is supported"
+    tok '.pre_tokenizer = {"type":"Sequence","pretokenizers":[.pre_tokenizer,{"type":"Digits"}]}' "pre_tokenizer Digits behind ByteLevel is not supported"
+    split() { tok ".pre_tokenizer = {\"type\":\"Split\",\"behavior\":\"${3-Isolated}\",\"invert\":false,\"pattern\":{\"Regex\":\"$1\"}}" "pre_tokenizer Split: $2"; }
+    split '\\w+' 'pattern "\w+": \w is not supported in a pattern'
+    split '(?<n>x)' 'pattern "(?<n>x)": (?<n is not supported in a pattern'
+    split '(x' 'pattern "(x": missing closing parenthesis'
+    split '[a-z&&[x]]' 'pattern "[a-z&&[x]]": && in a class is not supported in a pattern'
+    split 'x' 'behavior "Elsewhere" is not supported' Elsewhere
+}
+
+@test "damaged tokenizer files" {
+    fails 1 "none.json: No such file or directory" qk-tokpack --tokenizer none.json text.txt -o out
+    fails 1 ".: has neither tokenizer.json nor encoder.json with vocab.bpe" qk-tokpack --tokenizer . text.txt -o out
+    head -c 1000 "$golden/gpt2.json" >cut.json
+    fails 1 "cut.json: malformed JSON at line 1" qk-tokpack --tokenizer cut.json text.txt -o out
+    tok() { jq -c "$1" "$golden/gpt2.json" >bad.json; shift; fails 1 "bad.json: $1" qk-tokpack --tokenizer bad.json text.txt -o out; }
+    tok '.model.merges += ["ab"]' "merge 224, \"ab\", is not two tokens"
+    tok '.model.merges += ["q zzz"]' "merge 224, \"q zzz\", has parts that are no tokens"
+    tok '.model.vocab["!"] = 5' 'token "%" or its id 5 is there twice'
+    tok '.model.vocab["!"] = -5' 'token "!" has no valid id'
+    tok '.model.vocab["!"] = 1e9' 'token "!" has no valid id'
+    tok 'del(.model)' "it has no model"
+    tok '.added_tokens[0].id = 7' 'added token "<|endoftext|>" has an id that is not its own'
+    tok '.added_tokens = [] | .model.vocab["gone"] = 0 | del(.model.vocab["<|endoftext|>"])' "has no end-of-text token: name it with --eot, or use --no-eot"
+    fails 1 "$golden/gpt2.json: has no token \"<s>\"" qk-tokpack --tokenizer "$golden/gpt2.json" --eot '<s>' text.txt -o out
+    echo "1 2 nine" >ids
+    fails 1 "ids: 'nine' is no token id" qk-tokpack --tokenizer "$golden/gpt2.json" --decode ids
+    echo "1 2 480" >ids
+    fails 1 "ids: 480 is not the id of a token" qk-tokpack --tokenizer "$golden/gpt2.json" --decode ids
+}
+
+@test "GPT-2's own files" {
+    mkdir g
+    jq -c '.model.vocab' "$golden/gpt2.json" >g/encoder.json
+    { echo "#version: 0.2"; jq -r '.model.merges[]' "$golden/gpt2.json"; } >g/vocab.bpe
+    jq -r '.gpt2 | map(tostring) | join(" ")' "$golden/cases.jsonl" >want
+    qk-tokpack --tokenizer g --encode "$golden/cases.jsonl" | diff want -
+    qk-tokpack --tokenizer g --export-tokenizer out.json --encode "$golden/cases.jsonl" >/dev/null
+    qk-tokpack --tokenizer out.json --encode "$golden/cases.jsonl" | diff want -
+    echo "x y z" >>g/vocab.bpe
+    fails 1 "g/vocab.bpe: merge 224, \"x y z\", is not two tokens" qk-tokpack --tokenizer g text.txt -o out
+}
+
+# Start a pack in the background and wait until it is being written.
+writing() {
+    rm -f kept.h5.tmp
+    qk-tokpack -q --train-bpe 300 --probe 2x20 big.txt -o kept.h5 3>&- &
+    for _ in $(seq 2000); do
+        [ ! -e kept.h5.tmp ] || return 0
+        sleep 0.005
+    done
+    return 1
+}
+
+@test "killed while writing, it leaves no output" {
+    for i in $(seq 400); do sed "s/Document/Text $i/" text.txt; done >big.txt
+    echo old >kept.h5
+    writing
+    kill -9 $!
+    run wait $!
+    [ "$(cat kept.h5)" = old ]
+    writing
+    kill -TERM $!
+    run wait $!
+    [ "$(cat kept.h5)" = old ] && [ ! -e kept.h5.tmp ]
+    touch kept.h5.tmp # what a kill -9 left is no hindrance
+    qk-tokpack -q --train-bpe 300 big.txt -o kept.h5
+    h5dump -H kept.h5 >/dev/null && [ ! -e kept.h5.tmp ]
+}
+
+@test "a full disk is an error" {
+    for i in $(seq 40); do sed "s/Document/Text $i/" text.txt; done >big.txt
+    (
+        ulimit -f 8
+        qk-tokpack -q --train-bpe 300 big.txt -o full.h5 2>stderr && exit 9
+        [ $? -eq 1 ]
+    )
+    cat stderr
+    [ "$(wc -l <stderr)" -eq 1 ]
+    grep -qE '^qk-tokpack: full.h5: .*File too large' stderr
+    [ ! -e full.h5 ] && [ ! -e full.h5.tmp ]
+    [ -e /dev/full ]
+    run -1 --separate-stderr bash -c "qk-tokpack --tokenizer '$golden/gpt2.json' --encode text.txt >/dev/full"
+    [ "$stderr" = "qk-tokpack: standard output: cannot be written: No space left on device" ]
+}
