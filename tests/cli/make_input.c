@@ -186,15 +186,22 @@ static void statistics(const char *site, const char *what, int heads)
         for (int j = 0; j < HD; j++)
             gram->values[(i / (n * HD) * HD + i % HD) * HD + j] +=
                 rows.values[i] * rows.values[i - i % HD + j];
-    if (weight)
+    if (weight) {
+        free(rows.values);
         return;
+    }
     put_int(group, "rows", n);
     snprintf(name, sizeof name, "%s/mean", group);
     struct array *mean = array(name, QK_F64, 2, heads, HD, 0);
     for (int64_t i = 0; i < rows.count; i++)
         mean->values[i / (n * HD) * HD + i % HD] += rows.values[i] / n;
-    if (full)
-        array(rows.name, QK_F32, 3, heads, n, HD)->values = rows.values;
+    if (!full) {
+        free(rows.values);
+        return;
+    }
+    struct array *kept = array(rows.name, QK_F32, 3, heads, n, HD);
+    free(kept->values);
+    kept->values = rows.values;
 }
 
 static void keys(void)
@@ -315,7 +322,10 @@ static void change(const char *word)
     const char *colon = strchr(word, ':');
     if (!colon)
         die(qk_format("unknown change %s", word));
-    char *verb = qk_strdup(word), *name = verb + (colon - word) + 1, *value = strchr(name, '=');
+    static struct qk_strings kept; /* attributes point into the words */
+    qk_strings_add(&kept, word);
+    char *verb = kept.at[kept.count - 1], *name = verb + (colon - word) + 1;
+    char *value = strchr(name, '=');
     name[-1] = '\0';
     if (value)
         *value++ = '\0';
