@@ -1,11 +1,13 @@
 /* Head and cross-entropy in one pass.
  *
- * Rows go by chunks of at most 1024, so that a chunk's logits take 64 MB at most (V <= 2^19).  The
+ * Rows go by chunks of 512 at most, fewer for a large vocabulary: a chunk's logits take 64 MB.  The
  * vocabulary is cut into blocks; a task turns its piece of the logits into e = exp(l - m), m = the
  * row's largest logit in this block, while it is in the cache.  The blocks' maxima and sums then
  * give the row's normaliser and a factor f per (row, block) with f e = grad_scale * softmax, so
- * that the probabilities themselves are never written: dx[r] = sum_blocks f (e w_block) -
- * grad_scale w[target] dw_block += e^T (f x),  dw[target] -= grad_scale x[r]
+ * that the probabilities themselves are never written:
+ *
+ *   dx[r] = sum over blocks of f (e w_block) - grad_scale w[target]
+ *   dw_block += e^T (f x),  dw[target] -= grad_scale x[r]
  */
 #include "compute/cpu/cpu.h"
 
@@ -15,7 +17,7 @@
 
 #include "compute/cpu/vexp.h"
 
-enum { CHUNK_FLOATS = 1 << 24, CHUNK_ROWS = 1024, TILE_FLOATS = 1 << 18, COLUMNS = 32 };
+enum { CHUNK_FLOATS = 1 << 24, CHUNK_ROWS = 512, TILE_FLOATS = 1 << 18, COLUMNS = 32 };
 
 struct loss {
     int64_t D, V, chunk;   /* rows of a chunk at most */
@@ -26,7 +28,7 @@ struct loss {
     const int32_t *targets;    /* this chunk's */
     float *nll, *dx, *dw;      /* nll, dx: this chunk's; dx NULL: no gradients */
     int32_t *best;             /* this chunk's, or NULL */
-    float *e;                  /* [rows, V] */
+    float *e;                  /* [blocks, rows, width] */
     float *max, *sum, *factor; /* [rows, blocks] */
     float *target_logit;       /* [rows] */
     int32_t *where;            /* [rows, blocks]: index of max */
@@ -66,13 +68,19 @@ static int32_t first_equal(const float *row, float value, int64_t n)
     return 0; /* a row of NaN */
 }
 
+/* Where row r of block j begins. */
+static float *e_at(const struct loss *a, int64_t j, int64_t r)
+{
+    return a->e + (j * a->chunk + r) * a->width;
+}
+
 static void logits_task(const struct loss *a, int64_t r0, int64_t j)
 {
     int64_t n = width_of(a, j), from = j * a->width, end = qk_min64(r0 + a->tile, a->rows);
     qk_cpu_gemm(false, true, end - r0, n, a->D, 1, a->x + r0 * a->D, a->D, a->w + from * a->D, a->D,
-                0, a->e + r0 * a->V + from, a->V);
+                0, e_at(a, j, r0), a->width);
     for (int64_t r = r0; r < end; r++) {
-        float *row = a->e + r * a->V + from, max = row[0];
+        float *row = e_at(a, j, r), max = row[0];
 #pragma omp simd reduction(max : max)
         for (int64_t i = 0; i < n; i++)
             max = row[i] > max ? row[i] : max;
@@ -118,9 +126,9 @@ static void gradient_task(const struct loss *a, int64_t j, float *scaled)
         for (int64_t i = 0; i < D; i++)
             scaled[r * D + i] = f * a->x[r * D + i];
     }
-    qk_cpu_gemm(true, false, n, D, a->rows, 1, a->e + from, a->V, scaled, D, 1, a->dw + from * D,
-                D);
-    qk_cpu_gemm(false, false, a->rows, D, n, 1, a->e + from, a->V, a->w + from * D, D, 0,
+    qk_cpu_gemm(true, false, n, D, a->rows, 1, e_at(a, j, 0), a->width, scaled, D, 1,
+                a->dw + from * D, D);
+    qk_cpu_gemm(false, false, a->rows, D, n, 1, e_at(a, j, 0), a->width, a->w + from * D, D, 0,
                 a->partial + j * a->chunk * D, D);
 }
 
@@ -197,7 +205,7 @@ static bool find_room(struct qk_device *d, struct loss *a)
 {
     int64_t table = a->chunk * a->blocks, wide = a->chunk * a->D;
     int64_t shares = a->dx ? a->blocks + omp_get_max_threads() : 0;
-    a->e = qk_cpu_scratch(d, QK_CPU_TILES, a->chunk * a->V);
+    a->e = qk_cpu_scratch(d, QK_CPU_TILES, a->chunk * a->blocks * a->width);
     a->max = qk_cpu_scratch(d, QK_CPU_ROWS, 4 * table + a->chunk);
     a->partial = qk_cpu_scratch(d, QK_CPU_PARTIAL, shares * wide);
     if (!a->e || !a->max || !a->partial)

@@ -10,7 +10,7 @@ void qk_cpu_gemm(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha,
                 (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta, C, (int)ldc);
 }
 
-enum { ENOUGH = 8, LEAST = 64 }; /* tiles to have, numbers along the side of one */
+enum { ENOUGH = 16, LEAST = 64 }; /* tiles to have, numbers along the side of one */
 
 /* Tile sides for an M x N result: as large as they can be, so that packing the operands is small
  * beside the products, but ENOUGH of them for a few cores to share. */
