@@ -1,5 +1,6 @@
 /* The whole model against finite differences, for every combination of conditions, and what must
  * not change its numbers. */
+#include "unit/plain.h"
 #include "unit/tiny.h"
 
 #include "model/transformer.h"
@@ -88,6 +89,21 @@ static void check_tensor(struct qk_device *d, struct qk_model *m, const struct q
     free(direction);
 }
 
+/* Token by token against the plain model. */
+static void check_loss(const struct qk_config *c, const struct qk_params *p, const float *w,
+                       const struct batch *b, const float *nll)
+{
+    const struct plain plain = {.c = c, .params = p, .weights = w};
+    for (int s = 0; s < B; s++) {
+        double expected[T];
+        plain_loss(&plain, b->tokens + s * T, b->targets + s * T, T, expected);
+        for (int t = 0; t < T; t++)
+            if (fabs(nll[s * T + t] - expected[t]) > 2e-5)
+                fail_msg("token %d: loss %.8g, expected %.8g", s * T + t, (double)nll[s * T + t],
+                         expected[t]);
+    }
+}
+
 static void check_model(struct qk_device *d, struct qk_config *c)
 {
     struct qk_err err;
@@ -108,6 +124,7 @@ static void check_model(struct qk_device *d, struct qk_config *c)
     assert_works(qk_model_train(m, b.tokens, b.targets, B, 1.0f / M, nll, &err));
     float *w = fetch(d, qk_model_weights(m), p->total);
     float *g = fetch(d, qk_model_gradients(m), p->trained);
+    check_loss(c, p, w, &b, nll);
     for (int i = 0; i < p->count; i++)
         if (p->at[i].group != QK_GROUP_FROZEN)
             check_tensor(d, m, &p->at[i], w + p->at[i].offset, g + p->at[i].offset, &b);
@@ -116,7 +133,7 @@ static void check_model(struct qk_device *d, struct qk_config *c)
     qk_model_free(m);
 }
 
-static void gradients_of_every_combination(void **state)
+static void losses_and_gradients_of_every_combination(void **state)
 {
     (void)state;
     struct qk_device *d = tiny_device();
@@ -279,7 +296,7 @@ static void bad_batches_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_of_every_combination),
+        cmocka_unit_test(losses_and_gradients_of_every_combination),
         cmocka_unit_test(recomputing_changes_no_bit),
         cmocka_unit_test(sequences_do_not_see_each_other),
         cmocka_unit_test(taps_see_the_three_sites),
