@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/textfile.h"
 #include "compute/device.h"
 
 static void say(const struct qk_edge *e, const char *format, ...)
@@ -47,13 +48,20 @@ static int apply_sets(const struct qk_train_options *o, cJSON *json, struct qk_e
     return bad;
 }
 
+/* Read once, so that it may come through a pipe; the hash is of what was read. */
 static int config_of_file(const struct qk_train_options *o, struct qk_config *config,
-                          struct qk_err *err)
+                          char sha256[QK_SHA256_HEX], struct qk_err *err)
 {
-    cJSON *json = qk_json_read(o->config_path, err);
+    struct qk_buffer text = {0};
+    cJSON *json = NULL;
+    int bad = qk_text_slurp(o->config_path, &text, err);
+    if (!bad) {
+        qk_sha256_bytes(text.at, text.size, sha256);
+        json = qk_json_parse(text.at ? text.at : "", o->config_path, err);
+    }
+    qk_buffer_free(&text);
     if (!json)
         return -1;
-    int bad = 0;
     if (!cJSON_IsObject(json))
         bad = qk_fail(err, "%s: the config is not a JSON object", o->config_path);
     if (bad || apply_sets(o, json, err) != 0 ||
@@ -100,8 +108,9 @@ int qk_train_config(const struct qk_train_options *o, struct qk_config *config, 
                     int64_t *tokens_seen, struct qk_err *err)
 {
     *step = *tokens_seen = 0;
+    char sha256[QK_SHA256_HEX];
     if (o->config_path)
-        return config_of_file(o, config, err);
+        return config_of_file(o, config, sha256, err);
     struct qk_checkpoint from;
     if (qk_checkpoint_open(&from, o->from_path, err) != 0)
         return -1;
@@ -224,17 +233,19 @@ static int check_vocabulary(const struct qk_edge *e, struct qk_err *err)
 static int open_start(struct qk_edge *e, struct qk_err *err)
 {
     const struct qk_train_options *o = e->o;
-    const char *path = o->from_path ? o->from_path : o->config_path;
-    char sha256[QK_SHA256_HEX] = "";
-    if (strcmp(path, "-") != 0) {
-        if (qk_sha256_file(path, sha256, err) != 0)
-            return -1;
-        note_input(e, path, sha256);
-    }
+    const char *path = o->from_path;
+    char sha256[QK_SHA256_HEX];
     e->eot = -1;
-    if (o->config_path)
-        return config_of_file(o, &e->config, err);
-    snprintf(e->from_sha256, sizeof e->from_sha256, "%s", sha256);
+    if (o->config_path) {
+        if (config_of_file(o, &e->config, sha256, err) != 0)
+            return -1;
+        if (strcmp(o->config_path, "-") != 0)
+            note_input(e, o->config_path, sha256);
+        return 0;
+    }
+    if (qk_sha256_file(path, e->from_sha256, err) != 0)
+        return -1;
+    note_input(e, path, e->from_sha256);
     if (qk_checkpoint_open(&e->source, path, err) != 0)
         return -1;
     e->step = e->source.step;

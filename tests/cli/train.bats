@@ -143,6 +143,12 @@ wait_for() { # FILE
     [[ $stderr == *"half.h5 holds no optimiser state that fits: moments start at zero"* ]]
 }
 
+@test "the config may come through a pipe" {
+    qk-train -q --no-provenance --config - --data t.h5 --steps 2 -o stdin.h5 <c.json
+    qk-train -q --no-provenance --config <(cat c.json) --data t.h5 --steps 2 -o pipe.h5
+    cmp stdin.h5 pipe.h5
+}
+
 @test "other data for a new edge are allowed, and said" {
     awk 'NR % 3' text.txt >other.txt
     qk-tokpack -q --train-bpe 300 other.txt -o other.h5
