@@ -82,7 +82,7 @@ define run_files
 $(1)/log.jsonl: $(MARKS:%=$(1)/ckpt-%.h5) $(1)/results.params
 	cat $(MARKS:%=$(1)/log-%.jsonl) >$$@
 $(1)/probe.jsonl: $(MARKS:%=$(1)/ckpt-%.h5) $(1)/results.params | bin
-	bin/qk-probe $(KEYS:%=$(1)/keys/%) -o $$@ || { echo "make: keys dumps are written while training goes by: to have them \
+	bin/qk-probe --of k,q,qk $(KEYS:%=$(1)/keys/%) -o $$@ || { echo "make: keys dumps are written while training goes by: to have them \
 	again remove $(1)/ckpt-*.h5 and train, or measure a checkpoint itself: bin/qk-probe $(1)/ckpt-$(lastword $(MARKS)).h5" >&2; exit 1; }
 $(1)/results.json: $(1)/probe.jsonl $(1)/log.jsonl | bin
 	bin/qk-aggregate results --tag $$(condition) --site $(SITE) --probe $(1)/probe.jsonl --log $(1)/log.jsonl -o $$@
@@ -108,7 +108,7 @@ DRAWN := $(call drawn,$(RUN_ROOT)/figures)
 $(eval $(call drawing,$(RUN_ROOT)/figures,$(RUN_ROOT)/combined.json))
 
 $(RUN_ROOT)/report.md $(RUN_ROOT)/report.html: $(RUN_ROOT)/report.%: $(RUN_ROOT)/combined.json $(RUN_ROOT)/verdict.json $(DRAWN) | bin
-	bin/qk-aggregate report --study $(STUDY) --combined $< --verdict $(word 2,$^) --figures $(RUN_ROOT)/figures --format $* -o $@
+	bin/qk-aggregate report --study $(STUDY) --combined $< --verdict $(word 2,$^) --figures $(RUN_ROOT)/figures --published --format $* -o $@
 
 # What a study ends with.
 .PHONY: $(RUN_ROOT)/show

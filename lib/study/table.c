@@ -168,7 +168,7 @@ void qk_table_conditions(struct qk_table *t, const struct qk_verdict *v)
         qk_table_number(t, "%.2f", seed_sd(at->condition));
         qk_table_number(t, "%.1f", 100 * at->last_pr / v->null_pr);
         qk_table_number(t, "%.2f", at->least_pr);
-        qk_table_number(t, "%.2f", at->least_tokens / 1e6);
+        qk_table_number(t, "%.4g", at->least_tokens / 1e6);
         qk_table_number(t, "%.2f", last_of(r->q_pr, r->points));
         qk_table_number(t, "%.2f", last_of(r->qk_pr, r->points));
         qk_table_number(t, "%.4f", at->train_loss);
@@ -216,7 +216,7 @@ void qk_table_trajectory(struct qk_table *t, const struct qk_verdict *v)
                                         "train B", "train C", "val A", "val B", "val C"};
     header(t, 10, names);
     for (int i = 0; i < v->points; i++) {
-        qk_table_number(t, "%.2f", v->at[0].condition->mean.tokens[i] / 1e6);
+        qk_table_number(t, "%.4g", v->at[0].condition->mean.tokens[i] / 1e6);
         for (int c = 0; c < 3; c++)
             qk_table_number(t, "%.2f", v->at[c].condition->mean.mean_pr[i]);
         for (int c = 0; c < 3; c++)

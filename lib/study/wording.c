@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "study/verdict.h"
 
 /* Where sentences go, and whether they need the reservation. */
@@ -32,10 +33,12 @@ __attribute__((format(printf, 3, 4))) static void say(const struct speech *to, c
     free(text);
 }
 
-/* "49.15 M" */
-static const char *millions(double tokens, char text[32])
+/* "49.15 M", or "5,120" where millions say little. */
+static const char *tokens_text(double tokens, char text[32])
 {
-    snprintf(text, 32, tokens >= 1e4 || tokens == 0 ? "%.2f M" : "%.6f M", tokens / 1e6);
+    if (tokens < 1e5)
+        return qk_group_digits((int64_t)tokens, text);
+    snprintf(text, 32, "%.2f M", tokens / 1e6);
     return text;
 }
 
@@ -48,12 +51,13 @@ static double diff(const struct qk_verdict *v, int which)
 
 static void say_pattern(const struct speech *to)
 {
+    char tokens[32];
     const struct qk_verdict *v = to->v;
     say(to, "pattern",
-        "After %.2f M tokens mean key PR (%s) differs by A−B = %+.2f, B−C = %+.2f, A−C = %+.2f; at "
+        "After %s tokens mean key PR (%s) differs by A−B = %+.2f, B−C = %+.2f, A−C = %+.2f; at "
         "tolerance %.1f the pattern is %s: %s",
-        v->tokens / 1e6, v->site, diff(v, QK_AB), diff(v, QK_BC), diff(v, QK_AC), v->tolerance,
-        qk_pattern_label(v->pattern), qk_pattern_meaning(v->pattern));
+        tokens_text(v->tokens, tokens), v->site, diff(v, QK_AB), diff(v, QK_BC), diff(v, QK_AC),
+        v->tolerance, qk_pattern_label(v->pattern), qk_pattern_meaning(v->pattern));
 }
 
 static void say_kill(const struct speech *to)
@@ -146,8 +150,8 @@ static void say_minimum(const struct speech *to)
     char at[3][32];
     say(to, "minimum",
         "Mean PR is least at %s tokens in A (%.2f), %s in B (%.2f) and %s in C (%.2f)",
-        millions(t[0].least_tokens, at[0]), t[0].least_pr, millions(t[1].least_tokens, at[1]),
-        t[1].least_pr, millions(t[2].least_tokens, at[2]), t[2].least_pr);
+        tokens_text(t[0].least_tokens, at[0]), t[0].least_pr, tokens_text(t[1].least_tokens, at[1]),
+        t[1].least_pr, tokens_text(t[2].least_tokens, at[2]), t[2].least_pr);
 }
 
 /* "+10.53 (33 % of the fall)" */

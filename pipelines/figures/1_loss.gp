@@ -5,8 +5,12 @@ set loadpath "pipelines/figures"
 height = 1060
 load "style.gp"
 
-stats data index 0:(n - 1) using 2 name "TRAIN" nooutput
-stats data index 0:(n - 1) using 5 name "VAL" nooutput
+# Least and largest of column `c`, seeds and all, in the blocks first to last.
+low = 1e300; high = -1e300
+widen = "do for [c in '2 3 4 5'] { stats data index first:final using (column(int(c))) nooutput; \
+    if (STATS_records > 0) { low = STATS_min < low ? STATS_min : low; high = STATS_max > high ? STATS_max : high } }"
+first = 0; final = n - 1
+eval widen
 set multiplot
 unset key
 set rmargin at screen 0.80
@@ -15,8 +19,8 @@ set lmargin at screen 0.10
 # ---- losses ----
 set tmargin at screen 0.90
 set bmargin at screen 0.44
-span = TRAIN_max - TRAIN_min
-set yrange [TRAIN_min - 0.06 * span:TRAIN_max + 0.04 * span]
+span = high - low
+set yrange [low - 0.06 * span:high + 0.04 * span]
 set format x ""
 set ylabel "loss (nats per token)"
 site = ""
@@ -34,7 +38,7 @@ gap = 0.055 * span
 load "ends.gp"
 plot for [i = 1:n] data index i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb colour(number(i)), \
      for [i = 1:n] data index i - 1 using (millions($1)):2 with linespoints linestyle number(i), \
-     for [i = 1:n] data index i - 1 using (millions($1)):5 with lines linestyle number(i) dashtype (10, 6) linewidth 1.4 * big
+     for [i = 1:n] data index i - 1 using (millions($1)):5 with lines linestyle number(i) dashtype (10, 6) linewidth 1.2 * big
 
 # ---- differences ----
 do for [i = 101:102] { unset label i }
@@ -43,17 +47,14 @@ set tmargin at screen 0.37
 set bmargin at screen 0.09
 set format x "%g"
 set xlabel tokens_label
-set ylabel "minus " . letter(1) . " (nats)"
+unset ylabel
 set yrange [*:*]
 set xzeroaxis linestyle 12 dashtype 1
 if (n > 1) {
-    set label 101 sprintf("Differences to %s", label(1)) at graph 0, graph 1.0 left offset 0, 0.8 textcolor rgb "#101010"
-    stats data index n:(2 * n - 2) using 2 name "DIFF" nooutput
-    stats data index n:(2 * n - 2) using 5 name "VDIFF" nooutput
-    low = DIFF_min < VDIFF_min ? DIFF_min : VDIFF_min
-    high = DIFF_max > VDIFF_max ? DIFF_max : VDIFF_max
-    low = low < 0 ? low : 0
-    high = high > 0 ? high : 0
+    set label 101 sprintf("difference to %s (nats per token)", label(1)) at graph 0, graph 1.0 left offset 0, 0.8 textcolor rgb "#101010"
+    low = 0; high = 0
+    first = n; final = 2 * n - 2
+    eval widen
     span = high - low > 0 ? high - low : 1
     set yrange [low - 0.06 * span:high + 0.06 * span]
     m = n - 1
@@ -67,6 +68,6 @@ if (n > 1) {
     load "ends.gp"
     plot for [i = 1:m] data index n + i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb colour(number(i + 1)), \
          for [i = 1:m] data index n + i - 1 using (millions($1)):2 with linespoints linestyle number(i + 1), \
-         for [i = 1:m] data index n + i - 1 using (millions($1)):5 with lines linestyle number(i + 1) dashtype (10, 6) linewidth 1.4 * big
+         for [i = 1:m] data index n + i - 1 using (millions($1)):5 with lines linestyle number(i + 1) dashtype (10, 6) linewidth 1.2 * big
 }
 unset multiplot

@@ -5,9 +5,8 @@ load "style.gp"
 
 stats data using 2 nooutput
 top = STATS_max
-if (known("head_dim")) top = meta("head_dim") + 0
-if (known("null")) top = meta("null") + 0
-set yrange [0:top * 1.08]
+ceiling = known("null") ? meta("null") + 0 : known("head_dim") ? meta("head_dim") + 0 : 0
+if (ceiling > top) top = ceiling
 set xlabel tokens_label
 set ylabel "participation ratio of the keys (directions)"
 note = "mean over layers and key heads; " . one_seed
@@ -24,10 +23,11 @@ do for [i = 1:n] {
 }
 gap = top * 0.05
 load "ends.gp"
+set yrange [0:top * 1.08] # only now: `stats` sees nothing outside the range
 
-if (known("null") || known("head_dim")) {
-    set arrow 1 from graph 0, first top to graph 1, first top nohead linestyle 10
-    set label 1 sprintf(known("null") ? "Gaussian keys  %.1f" : "head dimension  %.0f", top) at graph 1, first top left offset 0.8, 0 textcolor rgb "#606060"
+if (ceiling > 0) {
+    set arrow 1 from graph 0, first ceiling to graph 1, first ceiling nohead linestyle 10
+    set label 1 sprintf(known("null") ? "Gaussian keys  %.1f" : "head dimension  %.0f", ceiling) at graph 1, first ceiling left offset 0.8, 0 textcolor rgb "#606060"
 }
 if (known("pattern")) {
     set label 2 meta("pattern") . ": " . meta("meaning") . "\n" . meta("differences") . " (at the end)" \

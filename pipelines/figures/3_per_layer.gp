@@ -31,4 +31,4 @@ if (known("head_dim")) {
 half = bar * 0.46
 plot for [i = 1:n] data using ($1 + left(i)):(column(column_of(i))):(bar * 0.92) with boxes linecolor rgb colour(number(i)) notitle, \
      for [i = 1:n] data using ($1 + left(i) - half):(column(column_of(i) + 3)):(2 * half):(0) with vectors nohead linecolor rgb "#707070" linewidth 1.2 * big notitle, \
-     for [i = 1:seeds > 1 ? n : 0] data using ($1 + left(i)):(column(column_of(i))):(column(column_of(i) + 1)):(column(column_of(i) + 2)) with yerrorbars linecolor rgb "#303030" linewidth 0.9 * big pointtype -1 notitle
+     for [i = 1:seeds > 1 ? n : 0] data using ($1 + left(i)):(column(column_of(i) + 1)):(0):(column(column_of(i) + 2) - column(column_of(i) + 1)) with vectors nohead linecolor rgb "#303030" linewidth 1.1 * big notitle

@@ -36,13 +36,13 @@ set rmargin at screen 0.97
 set tmargin at screen 0.80
 set bmargin at screen 0.505
 set label 101 meta("title") . site at screen 0.10, screen 0.97 left font title_size textcolor rgb "#101010"
-set label 102 "bars: colour of the condition with the higher rank; dashed: mean over layers; " . whiskers at screen 0.10, screen 0.93 left font note_size textcolor rgb "#606060"
+set label 102 "bar colour: whose rank is higher; dashed: mean over layers; " . whiskers at screen 0.10, screen 0.93 left font note_size textcolor rgb "#606060"
 do for [i = 1:n] { set label 120 + i legend_of(i) at screen 0.10 + 0.2 * (i - 1), screen 0.89 left textcolor rgb colour(number(i)) }
 set label 103 sprintf("A−B: learning the gain; mean %+.2f, mean size %.2f", AB_mean, SAB_mean) at graph 0, graph 1 left offset 0, 0.9
 set arrow 1 from graph 0, first AB_mean to graph 1, first AB_mean nohead linestyle 10 front
 set format x ""
 plot data using 1:2:(0.74):(pick($2, A, B)) with boxes linecolor rgb variable, \
-     for [i = 1:seeds > 1 ? 1 : 0] data using 1:2:3:4 with yerrorbars linecolor rgb "#303030" linewidth 0.9 * big pointtype -1
+     for [i = 1:seeds > 1 ? 1 : 0] data using 1:3:(0):($4 - $3) with vectors nohead linecolor rgb "#303030" linewidth 1.1 * big
 
 unset label 101; unset label 102
 do for [i = 1:n] { unset label 120 + i }
@@ -53,5 +53,5 @@ set arrow 1 from graph 0, first BC_mean to graph 1, first BC_mean nohead linesty
 set format x "%g"
 set xlabel "layer"
 plot data using 1:5:(0.74):(pick($5, B, C)) with boxes linecolor rgb variable, \
-     for [i = 1:seeds > 1 ? 1 : 0] data using 1:5:6:7 with yerrorbars linecolor rgb "#303030" linewidth 0.9 * big pointtype -1
+     for [i = 1:seeds > 1 ? 1 : 0] data using 1:6:(0):($7 - $6) with vectors nohead linecolor rgb "#303030" linewidth 1.1 * big
 unset multiplot

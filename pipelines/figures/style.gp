@@ -32,8 +32,11 @@ number(i) = strstrt("ABCDEFGHIJKLMNOPQRSTUVWXYZ", letter(i))
 array palette[6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
 colour(k) = palette[(k - 1) % 6 + 1]
 array shapes[6] = [7, 5, 9, 13, 11, 15]
+# Earlier conditions are thicker and lie below, so that lines that coincide are all seen.
+array widths[6] = [3.2, 2.4, 1.7, 1.4, 1.4, 1.4]
+array sizes[6] = [0.9, 0.75, 0.65, 0.6, 0.6, 0.6]
 do for [k = 1:6] {
-    set style line k linecolor rgb colour(k) linewidth 2.0 * big dashtype 1 pointtype shapes[k] pointsize 0.7 * big
+    set style line k linecolor rgb colour(k) linewidth widths[k] * big dashtype 1 pointtype shapes[k] pointsize sizes[k] * big
 }
 set style line 10 linecolor rgb "#808080" linewidth 1.2 * big dashtype (8, 6)
 set style line 11 linecolor rgb "#e4e4e4" linewidth 0.8 * big dashtype 1

@@ -1,0 +1,216 @@
+# qk-aggregate: probes and logs to results, results to verdicts, tables and reports.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+}
+
+# One point of one condition: TOKENS NORM PR (layers 0 and 1 are one below and above it).
+probe() {
+    jq -nc --argjson t "$1" --arg norm "$2" --argjson pr "$3" '
+        ("post_norm") as $site
+        | {kind: "probe", version: 1, file: "keys-\($t).h5", step: ($t / 10), tokens_seen: $t,
+           qk_norm: $norm, rows: 64, config: {d_model: 32, n_heads: 4, seed: 42, qk_norm: $norm},
+           measures: [{of: "k", site: $site, centred: false, pr: $pr, pr_energy: ($pr - 1), null_pr: 7.8, null_pr_energy: 7.5}],
+           layers: [0, 1 | {layer: ., k_pr: {($site): ($pr + 2 * . - 1)}, q_pr: {($site): $pr}, entropy: [1, 2], max_logit: [3]}
+                    + (if $norm == "none" then {} else {gamma_k: {cv: ($t / 1000), values: [1, 1.5]}} end)],
+           mean_pr: {($site): $pr}}'
+}
+
+# Steps 1 to 4 of 10 tokens: losses 8, 7, 6, 5 plus SHIFT, validated at the last.
+training_log() {
+    for step in 1 2 3 4; do
+        jq -nc --argjson s $step --argjson shift "$1" '
+            {step: $s, tokens_seen: (10 * $s), loss: (9 - $s + $shift)}
+            + (if $s == 4 then {val_loss: (5.5 + $shift), val_tokens: 64} else {} end)'
+    done
+}
+
+# TAG NORM PRs at 0, 20 and 40 tokens, loss SHIFT -> TAG.json
+results_of() {
+    { probe 0 "$2" "$3"; probe 20 "$2" "$4"; probe 40 "$2" "$5"; } >"$1.probe"
+    training_log "$6" >"$1.log"
+    qk-aggregate results --tag "$1" --probe "$1.probe" --log "$1.log" -o "$1.json"
+}
+
+three_conditions() {
+    results_of QK learned 7 5 6 0
+    results_of QK_frozen frozen 7 4 4.5 0.01
+    results_of NoQK none 7 4 4.25 0.1
+    qk-aggregate combine A=QK.json B=QK_frozen.json C=NoQK.json -o combined.json
+}
+
+# The sentence on stderr, nothing on stdout or in the folder.
+fails() { # STATUS SENTENCE COMMAND...
+    local status=$1 sentence=$2 seen=0
+    shift 2
+    "$@" >stdout 2>stderr || seen=$?
+    cat stderr
+    [ $seen -eq "$status" ]
+    [ "$(head -n 1 stderr)" = "$sentence" ]
+    [ "$status" -eq 2 ] || [ "$(wc -l <stderr)" -eq 1 ]
+    [ ! -s stdout ]
+    [ ! -e out ] && [ -z "$(find . -name '*.tmp')" ]
+}
+
+@test "results.json has the keys and shapes of the format" {
+    results_of QK learned 7 5 6 0
+    [ "$(jq -c 'keys_unsorted' QK.json)" = '["tag","tokens","loss","val_loss","mean_pr","layer_pr","gamma_cv","gamma_final","mean_pr_sites","mean_pr_energy","q_pr","entropy","max_logit","site","qk_norm","seed","config","head_dim","rows","null_pr","null_pr_energy","provenance"]' ]
+    [ "$(jq -c '[.tokens, .loss, .val_loss, .mean_pr]' QK.json)" = '[[0,20,40],[null,7.5,5.5],[null,null,5.5],[7,5,6]]' ]
+    [ "$(jq -c '[.layer_pr, .gamma_cv, .gamma_final]' QK.json)" = \
+        '[{"0":[6,4,5],"1":[8,6,7]},{"0":[0,0.02,0.04],"1":[0,0.02,0.04]},{"0":[1,1.5],"1":[1,1.5]}]' ]
+    [ "$(jq -c '.provenance.argv' QK.json)" = '["qk-aggregate","results","--tag","QK","--probe","QK.probe","--log","QK.log"]' ]
+    [ "$(jq -r '.provenance.inputs[1].sha256' QK.json)" = "$(sha256sum QK.log | cut -d' ' -f1)" ]
+}
+
+@test "without a norm gamma_cv is empty; frozen gains have no gamma_final" {
+    three_conditions
+    [ "$(jq -c '[.gamma_cv, has("gamma_final")]' NoQK.json)" = '[{},false]' ]
+    [ "$(jq -c '[(.gamma_cv | length), has("gamma_final")]' QK_frozen.json)" = '[2,false]' ]
+}
+
+@test "edges: several probes and logs are one run" {
+    results_of QK learned 7 5 6 0
+    head -n 2 QK.probe >p1 && tail -n 1 QK.probe >p2
+    head -n 3 QK.log >l1 && tail -n 1 QK.log >l2
+    qk-aggregate results --tag QK --probe p2 --probe p1 --log l1 --log l2 --no-provenance -o split.json
+    qk-aggregate results --tag QK --probe QK.probe --log QK.log --no-provenance | cmp - split.json
+    fails 1 "qk-aggregate: l1: step 1 follows step 4" qk-aggregate results --tag QK --probe p1 --log l2 --log l1 -o out
+}
+
+@test "combined, verdict and table" {
+    three_conditions
+    [ "$(jq -c 'keys_unsorted' combined.json)" = '["A","B","C","elapsed_s","provenance"]' ]
+    [ "$(jq '.elapsed_s' combined.json)" = null ]
+    qk-aggregate verdict --study causal50m combined.json -o verdict.json
+    [ "$(jq -c '[.outcome, .kill_criterion_met, .equivalence]' verdict.json)" = '["A≠B≈C",false,null]' ]
+    [ "$(jq -c '.numbers.contrasts | map_values(.difference)' verdict.json)" = '{"A-B":1.5,"B-C":0.25,"A-C":1.75}' ]
+    [ "$(jq -c '.numbers.conditions.A.minimum' verdict.json)" = '{"tokens":20,"pr":5}' ]
+    [ "$(jq -c '.numbers.order' verdict.json)" = '{"pr":"A > B > C","loss":"A < B < C","loss_of":"val","match":true}' ]
+    jq -e '[.sentence, .sentences[]] | all(contains("one seed: no variance is known") and test("[0-9]"))' verdict.json
+    [ "$(qk-aggregate table --study causal50m --format tsv combined.json)" = \
+"condition	PR	sd of seeds	% of null	least PR	at Mtokens	query PR	QK PR	train	val
+A learned gain	6.00	-	76.9	5.00	2e-05	6.00	-	5.5000	5.5000
+B frozen gain	4.50	-	57.7	4.00	2e-05	4.50	-	5.5100	5.5100
+C no QK-Norm	4.25	-	54.5	4.00	2e-05	4.25	-	5.6000	5.6000" ]
+    [ "$(qk-aggregate table --study causal50m --of contrasts --format md combined.json | head -n 3 | tail -n 1)" = \
+        "| A−B | +1.50 | - | - | - | - | +1.25 ± 0.35 | -0.0100 | -0.0100 | 2 of 2 |" ]
+    qk-aggregate table --study causal50m --of trajectory --format text combined.json | grep -q "^4e-05 "
+}
+
+@test "several seeds: the mean in the letter, the runs inside, tests in the verdict" {
+    three_conditions
+    for c in QK QK_frozen NoQK; do
+        jq '.seed = 137 | .mean_pr = [.mean_pr[] + 0.5] | .layer_pr |= map_values([.[] + 0.5])' $c.json >$c-137.json
+    done
+    jq '.mean_pr[2] += 0.1' QK-137.json >x && mv x QK-137.json
+    qk-aggregate combine A=QK.json A=QK-137.json B=QK_frozen.json B=QK_frozen-137.json C=NoQK.json C=NoQK-137.json -o seeds.json
+    [ "$(jq -c '[.A.mean_pr, (.A.seeds | length), .A.seed, .A.config]' seeds.json)" = '[[7.25,5.25,6.3],2,null,{"d_model":32,"n_heads":4,"qk_norm":"learned"}]' ]
+    qk-aggregate verdict --study causal50m seeds.json -o verdict.json
+    jq -e '.numbers.contrasts["A-B"] | .n == 2 and .p_signflip == 0.5 and .p_holm == 1 and (.sd - (0.005 | sqrt) | fabs < 1e-9)' verdict.json
+    [ "$(jq -r '.equivalence' verdict.json)" = effect ]
+    jq -e '[.sentences[]] | all(contains("one seed") | not)' verdict.json
+    fails 1 "qk-aggregate: combined: A has 2 seeds, B has 1: they cannot be paired" \
+        qk-aggregate combine A=QK.json A=QK-137.json B=QK_frozen.json -o out
+    fails 1 "qk-aggregate: condition A has two runs of seed 42" qk-aggregate combine A=QK.json A=QK.json -o out
+}
+
+@test "times are added up and are no part of the provenance" {
+    three_conditions
+    printf '{"elapsed_s":1.5}\n{"elapsed_s":2}\n' >t1
+    printf '{\n"elapsed_s": 4\n}\n' >t2
+    qk-aggregate combine A=QK.json --timing t1 t2 -o timed.json
+    [ "$(jq -c '[.elapsed_s, .provenance.argv]' timed.json)" = '[7.5,["qk-aggregate","combine","A=QK.json"]]' ]
+}
+
+# Stand-ins for drawn figures, as small as an SVG can be.
+figures() {
+    mkdir -p figures
+    for f in 1_loss 2_key_pr_causal 3_per_layer 4_causal_decomposition 5_gamma_cv; do
+        echo '<svg width="9" height="9" viewBox="0 0 9 9"><g id="a"/></svg>' >figures/$f.svg
+        echo png >figures/$f.png
+    done
+}
+
+@test "report in both forms, the same each time; it passes its own lint" {
+    three_conditions
+    figures
+    qk-aggregate verdict --study causal50m combined.json -o verdict.json
+    local made=(qk-aggregate report --study causal50m --combined combined.json --verdict verdict.json --figures figures --published)
+    "${made[@]}" -o report.md
+    qk-aggregate lint report.md
+    "${made[@]}" | cmp - report.md
+    grep -q '^!\[.*\](figures/1_loss.png)$' report.md
+    "${made[@]}" --format html -o report.html
+    [ "$(grep -c '<svg' report.html)" -eq 5 ]
+    ! grep -qE 'src=|<script|<link|@import' report.html
+    grep -q 'sha256\|SHA-256' report.html
+}
+
+@test "a report is refused when a figure is missing or the verdict is another's" {
+    three_conditions
+    figures
+    qk-aggregate verdict --study causal50m combined.json -o verdict.json
+    jq '.outcome = "all differ"' verdict.json >other.json
+    fails 1 "qk-aggregate: other.json: 'outcome' is not what the combined file gives: make the verdict anew" \
+        qk-aggregate report --study causal50m --combined combined.json --verdict other.json --figures figures -o out
+    rm figures/3_per_layer.*
+    fails 1 "qk-aggregate: figures/3_per_layer.png: No such file or directory" \
+        qk-aggregate report --study causal50m --combined combined.json --verdict verdict.json --figures figures -o out
+    echo '<svg' >figures/3_per_layer.svg
+    fails 1 "qk-aggregate: figures/3_per_layer.svg: is no whole SVG" \
+        qk-aggregate report --study causal50m --combined combined.json --verdict verdict.json --figures figures --format html -o out
+}
+
+@test "lint finds what is claimed without evidence" {
+    printf '## TL;DR\n\nThis proves 1.\n' >a.md
+    fails 1 'qk-aggregate: a.md: line 3: says "proves"' qk-aggregate lint a.md
+    printf '## TL;DR\n\nIt is so.\n' >b.md
+    fails 1 "qk-aggregate: b.md: line 3: a claim under 'TL;DR' has neither number nor figure" qk-aggregate lint b.md
+    printf '## TL;DR\n\n1.\n' >c.md
+    fails 1 "qk-aggregate: c.md: the loss curves (figure 1_loss) are missing" qk-aggregate lint c.md
+}
+
+@test "misuse: exit 2, the sentence and the usage line" {
+    fails 2 "qk-aggregate: a subcommand is needed" qk-aggregate
+    fails 2 "qk-aggregate: there is no subcommand 'guess'" qk-aggregate guess
+    fails 2 "qk-aggregate: --tag and at least one --probe are needed" qk-aggregate results --tag QK
+    fails 2 "qk-aggregate: 'x.json' is not LETTER=FILE, such as A=results.json" qk-aggregate combine x.json
+    fails 2 "qk-aggregate: --study is needed" qk-aggregate verdict combined.json
+    fails 2 "qk-aggregate: no input given" qk-aggregate verdict --study causal50m
+    fails 2 "qk-aggregate: --combined, --verdict and --figures are needed" qk-aggregate report --study causal50m
+    run -0 qk-aggregate --help
+    [ "${lines[0]}" = "Usage: qk-aggregate SUBCOMMAND [options] INPUT... -o OUT" ]
+    run -0 qk-aggregate results --help
+    [[ "$output" == *"post_norm"* ]]
+}
+
+@test "bad inputs: one sentence, no output" {
+    three_conditions
+    qk-aggregate verdict --study causal50m combined.json -o verdict.json
+    echo '{"A": ' >broken.json
+    fails 1 "qk-aggregate: broken.json: malformed JSON at line 2" qk-aggregate verdict --study causal50m broken.json -o out
+    echo '[]' >array.json
+    fails 1 "qk-aggregate: array.json: not an object" qk-aggregate verdict --study causal50m array.json -o out
+    : >empty.json
+    fails 1 "qk-aggregate: empty.json: is empty, expected JSON" qk-aggregate verdict --study causal50m empty.json -o out
+    fails 1 "qk-aggregate: none.json: cannot be opened: No such file or directory" qk-aggregate verdict --study causal50m none.json -o out
+    jq 'del(.B)' combined.json >two.json
+    fails 1 "qk-aggregate: two.json: there is no condition B, causal50m needs A, B and C" qk-aggregate verdict --study causal50m two.json -o out
+    jq 'del(.A.mean_pr)' combined.json >nokey.json
+    fails 1 "qk-aggregate: nokey.json: A: there is no 'mean_pr'" qk-aggregate verdict --study causal50m nokey.json -o out
+    jq '.B.mean_pr[1] = null' combined.json >null.json
+    fails 1 "qk-aggregate: null.json: condition B: 'mean_pr' is null at 20 tokens" qk-aggregate verdict --study causal50m null.json -o out
+    jq '.C.tokens[2] = 50' combined.json >tokens.json
+    fails 1 "qk-aggregate: tokens.json: A and C differ in tokens at point 2 (40 and 50)" qk-aggregate verdict --study causal50m tokens.json -o out
+    jq '.C |= (.tokens = .tokens[:2] | .loss = .loss[:2] | .val_loss = .val_loss[:2] | .mean_pr = .mean_pr[:2] | .q_pr = .q_pr[:2] | .entropy = .entropy[:2]
+        | .max_logit = .max_logit[:2] | .layer_pr |= map_values(.[:2]))' combined.json >short.json
+    fails 1 "qk-aggregate: short.json: A and C have 3 and 2 points" qk-aggregate table --study causal50m short.json -o out
+    printf '{"step":1,"tokens_seen":10,"loss":NaN}\n' >nan.log
+    fails 1 "qk-aggregate: nan.log, line 1: malformed JSON at line 1" qk-aggregate results --tag QK --probe QK.probe --log nan.log -o out
+    echo '{"kind":"keys"}' >keys.json
+    fails 1 "qk-aggregate: probe: kind is 'keys', expected 'probe'" qk-aggregate results --tag QK --probe keys.json -o out
+    fails 1 "qk-aggregate: keys-0.h5: 'mean_pr' has no site post_rope" qk-aggregate results --tag QK --site post_rope --probe QK.probe -o out
+    fails 1 "qk-aggregate: verdict.json: no condition A, B, ... in it" qk-aggregate table --study causal50m verdict.json -o out
+}
