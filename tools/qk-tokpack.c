@@ -10,7 +10,7 @@
 
 #include "base/num.h"
 #include "base/outfile.h"
-#include "base/textfile.h"
+#include "study/id_text.h"
 #include "study/pack_write.h"
 
 enum { MOST_SPLITS = 64 };
@@ -47,8 +47,10 @@ static void add_splits(const struct qk_tool *tool, struct settings *s, const cha
     qk_strings_split(&parts, text, ',');
     for (size_t i = 0; i < parts.count; i++) {
         char *name = parts.at[i], *equals = strchr(name, '=');
-        if (!equals)
+        if (!equals) {
             qk_tool_misuse(tool, "--split: '%s' is not NAME=TOKENS", name);
+            return;
+        }
         *equals = '\0';
         if (!good_name(name))
             qk_tool_misuse(tool, "--split: '%s' cannot be the name of a split", name);
@@ -241,74 +243,24 @@ static int export_tokenizer(const struct qk_tokenizer *t, const char *path, stru
 
 /* ---- what is asked for ---- */
 
-static int encode(const struct qk_tool *tool, const struct qk_tokenizer *t,
-                  struct qk_corpus *corpus, struct qk_err *err)
+/* Ids of the corpus, or text of the ids in the inputs, to -o or standard output. */
+static int convert(const struct qk_tool *tool, const struct qk_tokenizer *t,
+                   struct qk_corpus *corpus, bool to_text, struct qk_err *err)
 {
-    struct qk_out *out = qk_out_open(tool->out ? tool->out : "-", err);
-    struct qk_encode_work work = {0};
-    struct qk_ids ids = {0};
-    struct qk_document d;
-    int got = out ? 1 : -1;
-    while (out && (got = qk_corpus_next(corpus, &d, err)) > 0) {
-        ids.count = 0;
-        if ((got = qk_encode(t, &work, d.text, d.size, &ids, err)) != 0)
-            break;
-        for (size_t i = 0; i < ids.count; i++)
-            fprintf(qk_out_stream(out), i ? " %" PRIu32 : "%" PRIu32, ids.at[i]);
-        putc('\n', qk_out_stream(out));
-    }
-    qk_ids_free(&ids);
-    qk_encode_work_free(&work);
-    if (got < 0) {
-        qk_out_discard(out);
-        return -1;
-    }
-    return qk_out_commit(out, err);
-}
-
-static int decode_input(const struct qk_tokenizer *t, const char *path, FILE *to,
-                        struct qk_err *err)
-{
-    struct qk_buffer text = {0}, bytes = {0};
-    struct qk_err why;
-    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
-    int bad = qk_text_slurp(path, &text, err);
-    char *rest = text.at, *word;
-    while (!bad && rest && *(rest += strspn(rest, " \t\r\n"))) {
-        int64_t id;
-        word = rest;
-        rest += strcspn(rest, " \t\r\n");
-        char end = *rest;
-        *rest = '\0';
-        if (qk_parse_int(word, 0, UINT32_MAX, &id, &why) != 0)
-            bad = qk_fail(err, "%s: '%.40s' is no token id", name, word);
-        else if (qk_decode(t, &(uint32_t){(uint32_t)id}, 1, &bytes, &why) != 0)
-            bad = qk_fail(err, "%s: %s", name, why.text);
-        *rest = end;
-    }
-    if (!bad && text.at && strlen(text.at) != text.size)
-        bad = qk_fail(err, "%s: a zero byte among the token ids", name);
-    if (!bad && bytes.size)
-        fwrite(bytes.at, 1, bytes.size, to);
-    qk_buffer_free(&text);
-    qk_buffer_free(&bytes);
-    return bad;
-}
-
-static int decode(const struct qk_tool *tool, const struct qk_tokenizer *t, struct qk_err *err)
-{
-    struct qk_out *out = qk_out_open(tool->out ? tool->out : "-", err);
     const struct qk_strings *given = &tool->command.operands;
-    int bad = out ? 0 : -1;
-    if (!bad && given->count == 0)
-        bad = decode_input(t, "-", qk_out_stream(out), err);
-    for (size_t i = 0; !bad && i < given->count; i++)
-        bad = decode_input(t, given->at[i], qk_out_stream(out), err);
-    if (bad) {
-        qk_out_discard(out);
+    struct qk_out *out = qk_out_open(tool->out ? tool->out : "-", err);
+    if (!out)
         return -1;
-    }
-    return qk_out_commit(out, err);
+    FILE *to = qk_out_stream(out);
+    int bad = to_text ? 0 : qk_encode_corpus(t, corpus, to, err);
+    if (to_text && given->count == 0)
+        bad = qk_decode_file(t, "-", to, err);
+    for (size_t i = 0; to_text && !bad && i < given->count; i++)
+        bad = qk_decode_file(t, given->at[i], to, err);
+    if (!bad)
+        return qk_out_commit(out, err);
+    qk_out_discard(out);
+    return -1;
 }
 
 static void print_summary(const struct qk_tool *tool, const struct qk_packing *p)
@@ -376,10 +328,8 @@ static int work(struct qk_tool *tool, struct settings *s, struct qk_err *err)
         bad = qk_tokenizer_read(&tokenizer, s->tokenizer, err);
     else if (!bad)
         bad = train_tokenizer(tool, s, &corpus, &tokenizer, err);
-    if (!bad && s->encode)
-        bad = encode(tool, &tokenizer, &corpus, err);
-    else if (!bad && s->decode)
-        bad = decode(tool, &tokenizer, err);
+    if (!bad && (s->encode || s->decode))
+        bad = convert(tool, &tokenizer, &corpus, s->decode, err);
     else if (!bad && tool->out)
         bad = pack(tool, s, &tokenizer, &corpus, err);
     if (!bad && s->export)
