@@ -116,8 +116,7 @@ int qk_keys_load(struct qk_keys *k, const char *path, struct qk_keys_loader *how
     else if (strcmp(kind, "keys") == 0)
         bad = load_dump(k, path, how, err);
     else
-        bad =
-            qk_fail(err, "%s: is a %.40s file, expected checkpoint or keys", path, kind);
+        bad = qk_fail(err, "%s: is a %.40s file, expected checkpoint or keys", path, kind);
     free(kind);
     return bad;
 }

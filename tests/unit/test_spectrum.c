@@ -117,14 +117,20 @@ static void rank90_edges(void **state)
 {
     (void)state;
     struct qk_spectrum s;
-    double gram[100], sigma[10];
-    for (int i = 0; i < 10; i++)
-        sigma[i] = sqrt(0.1); /* nine of ten equal shares are 0.9 exactly: 9, not 10 */
-    double *v = orthogonal("r", 10);
-    planted(gram, sigma, v, 10);
-    assert_works(qk_spectrum_of_gram(&s, NULL, gram, 10, &err));
-    assert_int_equal(s.rank90, 9);
-    assert_close(s.pr, 10, 1e-12);
+    static double gram[120 * 120];
+    for (int d = 10; d <= 120;
+         d += 10) { /* 9/10 of equal shares: not one more, however they round */
+        double *v = orthogonal("r", d), sigma[120];
+        for (int i = 0; i < d; i++)
+            sigma[i] = sqrt(0.3);
+        for (int turned = 0; turned < 2; turned++) {
+            planted(gram, sigma, turned ? v : NULL, d);
+            assert_works(qk_spectrum_of_gram(&s, NULL, gram, d, &err));
+            assert_int_equal(s.rank90, 9 * d / 10);
+            assert_close(s.pr, d, 1e-12);
+        }
+        free(v);
+    }
     planted(gram, (double[]){sqrt(0.9), sqrt(0.1)}, NULL, 2);
     assert_works(qk_spectrum_of_gram(&s, NULL, gram, 2, &err));
     assert_int_equal(s.rank90, 1);
@@ -135,7 +141,6 @@ static void rank90_edges(void **state)
     assert_works(qk_spectrum_of_gram(&s, NULL, gram, 1, &err));
     assert_int_equal(s.rank90, 1);
     assert_close(s.cond, 1, 0);
-    free(v);
 }
 
 static void lost_rank_has_no_condition(void **state)
