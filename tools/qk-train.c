@@ -125,23 +125,23 @@ static void say(void *self, const char *text)
     qk_tool_say(self, "%s", text);
 }
 
-static int print_plan(struct qk_tool *tool, const struct qk_train_options *o, const struct words *w)
+static int print_plan(struct qk_tool *tool, const struct qk_train_options *o, const struct words *w,
+                      struct qk_err *err)
 {
-    struct qk_err err;
     struct qk_config c;
     struct qk_train_options whole = *o;
     const double rate = rate_or_none(tool, "rate", w->rate);
     const double tflops = rate_or_none(tool, "tflops", w->tflops);
     int64_t step, tokens, last;
-    if (qk_train_config(o, &c, &step, &tokens, &err) != 0)
-        return qk_tool_fail(tool, &err);
+    if (qk_train_config(o, &c, &step, &tokens, err) != 0)
+        return 1;
     if (o->until < 0 && o->steps < 0)
         whole.until = c.train_tokens > tokens ? c.train_tokens : tokens;
-    if (qk_train_last_step(&whole, &c, step, tokens, &last, &err) != 0)
-        return qk_tool_fail(tool, &err);
+    if (qk_train_last_step(&whole, &c, step, tokens, &last, err) != 0)
+        return 1;
     const int64_t micro = o->micro_batch ? o->micro_batch : qk_micro_batch_auto(&c);
     qk_plan_print(stdout, &c, micro, o->recompute, last - step, rate, tflops);
-    return qk_tool_done(tool);
+    return 0;
 }
 
 static void print_profile(const struct qk_device *d)
@@ -157,12 +157,11 @@ static void print_profile(const struct qk_device *d)
     fprintf(stderr, "%-12s %10.3f\n", "together", sum);
 }
 
-static int train(struct qk_tool *tool, struct qk_train_options *o, bool profile)
+static int train(struct qk_tool *tool, struct qk_train_options *o, bool profile, struct qk_err *err)
 {
-    struct qk_err err;
-    struct qk_device *d = qk_device_open(tool->device, &err);
+    struct qk_device *d = qk_device_open(tool->device, err);
     if (!d)
-        return qk_tool_fail(tool, &err);
+        return 1;
     char text[256];
     qk_device_describe(d, text, sizeof text);
     qk_tool_detail(tool, "%s", text);
@@ -170,17 +169,28 @@ static int train(struct qk_tool *tool, struct qk_train_options *o, bool profile)
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigaction(SIGTERM, &act, NULL);
     sigaction(SIGINT, &act, NULL);
-    const enum qk_train_end end = qk_train_run(d, o, &err);
+    const enum qk_train_end end = qk_train_run(d, o, err);
     if (profile && end != QK_TRAIN_FAILED)
         print_profile(d);
     qk_device_close(d);
-    if (end == QK_TRAIN_FAILED)
-        return qk_tool_fail(tool, &err);
     if (end == QK_TRAIN_STOPPED) {
-        qk_tool_say(tool, "%s", err.text);
+        qk_tool_say(tool, "%s", err->text);
         return EXIT_STOPPED;
     }
-    return qk_tool_done(tool);
+    return end == QK_TRAIN_DONE ? 0 : 1;
+}
+
+/* Everything given back, the exit status decided: 1 prints the sentence. */
+static int leave(struct qk_tool *tool, struct qk_train_options *o, struct words *w, int status,
+                 const struct qk_err *err)
+{
+    qk_points_free(&o->val_at);
+    qk_points_free(&o->keys_at);
+    qk_strings_free(&w->sets);
+    if (status == 1)
+        qk_tool_fail(tool, err);
+    const int unwritten = qk_tool_done(tool);
+    return status ? status : unwritten;
 }
 
 int main(int argc, char **argv)
@@ -237,9 +247,7 @@ int main(int argc, char **argv)
     qk_tool_start(&tool, argc, argv);
     o.self = &tool;
     interpret(&tool, &o, &w);
-    const int status = w.plan ? print_plan(&tool, &o, &w) : train(&tool, &o, w.profile);
-    qk_points_free(&o.val_at);
-    qk_points_free(&o.keys_at);
-    qk_strings_free(&w.sets);
-    return status;
+    struct qk_err err = {{0}};
+    const int status = w.plan ? print_plan(&tool, &o, &w, &err) : train(&tool, &o, w.profile, &err);
+    return leave(&tool, &o, &w, status, &err);
 }
