@@ -244,7 +244,7 @@ static int plot_gamma(struct qk_buffer *to, const struct qk_combined *c, struct 
             gain = &c->at[i];
     if (gain == NULL)
         return qk_fail(err, "5_gamma_cv: no condition has a learned gain with 'gamma_cv'");
-    int chosen[5], count = choose_layers(gain->mean.layers, chosen);
+    int chosen[5] = {0}, count = choose_layers(gain->mean.layers, chosen);
     qk_buffer_format(to, "# condition: %c\n# lines: %d\n", gain->letter, count);
     for (int i = 0; i < count; i++)
         qk_buffer_format(to, "# line %d: layer %d\n", i, chosen[i]);
