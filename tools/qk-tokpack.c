@@ -13,7 +13,7 @@
 #include "study/id_text.h"
 #include "study/pack_write.h"
 
-enum { MOST_SPLITS = 64 };
+enum { MOST_SPLITS = 64, MOST_BPE = 1 << 22 };
 
 struct settings {
     const char *tokenizer, *export, *probe, *probe_from, *format, *field, *separator, *eot;
@@ -106,6 +106,8 @@ static void read_separator(const struct qk_tool *tool, struct settings *s)
         char c = *p;
         if (c == '\\') {
             switch (*++p) {
+            case '\0':
+                qk_tool_misuse(tool, "--doc-sep: ends in the middle of an escape");
             case 'n':
                 c = '\n';
                 break;
@@ -145,6 +147,8 @@ static void check_settings(const struct qk_tool *tool, struct settings *s)
         qk_tool_misuse(tool, "no output given: -o FILE");
     if (tool->out && s->probe_from && strcmp(tool->out, s->probe_from) == 0)
         qk_tool_misuse(tool, "-o and --probe-from are the same file");
+    if (tool->out && s->export && strcmp(tool->out, s->export) == 0)
+        qk_tool_misuse(tool, "-o and --export-tokenizer are the same file");
     if (s->no_eot && s->eot)
         qk_tool_misuse(tool, "--eot and --no-eot exclude each other");
     if (tool->command.operands.count == 0 && isatty(STDIN_FILENO))
@@ -322,18 +326,23 @@ static int work(struct qk_tool *tool, struct settings *s, struct qk_err *err)
 {
     struct qk_tokenizer tokenizer;
     struct qk_corpus corpus = {0};
+    const struct qk_strings *given = &tool->command.operands;
+    for (size_t i = 0; i < given->count; i++)
+        qk_out_protect(given->at[i]);
+    if (s->tokenizer)
+        qk_out_protect(s->tokenizer);
     qk_tokenizer_init(&tokenizer);
     int bad = s->decode ? 0 : open_corpus(tool, s, &corpus, err);
     if (!bad && s->tokenizer)
         bad = qk_tokenizer_read(&tokenizer, s->tokenizer, err);
     else if (!bad)
         bad = train_tokenizer(tool, s, &corpus, &tokenizer, err);
+    if (!bad && s->export)
+        bad = export_tokenizer(&tokenizer, s->export, err);
     if (!bad && (s->encode || s->decode))
         bad = convert(tool, &tokenizer, &corpus, s->decode, err);
     else if (!bad && tool->out)
         bad = pack(tool, s, &tokenizer, &corpus, err);
-    if (!bad && s->export)
-        bad = export_tokenizer(&tokenizer, s->export, err);
     qk_tokenizer_free(&tokenizer);
     qk_corpus_close(&corpus);
     return bad;
@@ -347,7 +356,8 @@ int main(int argc, char **argv)
          "a tokenizer.json, or a folder with one or with encoder.json and vocab.bpe",
          .heading = "Tokenizer"},
         {"train-bpe", 0, QK_OPT_COUNT, &s.vocabulary, "V",
-         "train a byte-level BPE of V entries on the inputs", .least = QK_LEAST_BPE},
+         "train a byte-level BPE of V entries on the inputs", .least = QK_LEAST_BPE,
+         .most = MOST_BPE},
         {"export-tokenizer", 0, QK_OPT_TEXT, &s.export, "FILE",
          "write the tokenizer as a tokenizer.json", .content_free = true},
         {"encode", 0, QK_OPT_FLAG, &s.encode, NULL,

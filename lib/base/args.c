@@ -34,6 +34,8 @@ static int store(struct qk_option *o, const char *text, struct qk_err *err)
         bad = qk_parse_count(text, o->value, err);
         if (!bad && *(int64_t *)o->value < o->least)
             bad = qk_fail(err, "%s is less than %" PRId64, text, o->least);
+        if (!bad && o->most && *(int64_t *)o->value > o->most)
+            bad = qk_fail(err, "%s is more than %" PRId64, text, o->most);
         break;
     case QK_OPT_REAL:
         bad = qk_parse_real(text, o->value, err);

@@ -21,7 +21,7 @@
 enum qk_opt_kind {
     QK_OPT_FLAG,   /* bool *: presence sets true */
     QK_OPT_INT,    /* int64_t *: whole number in [least, most] (both 0: any) */
-    QK_OPT_COUNT,  /* int64_t *: count with K, M, G, at least `least` */
+    QK_OPT_COUNT,  /* int64_t *: count with K, M, G in [least, most] (most 0: any) */
     QK_OPT_REAL,   /* double *: finite number */
     QK_OPT_TEXT,   /* const char **: points into argv */
     QK_OPT_CHOICE, /* const char **: one of `choices`, "a|b|c" */

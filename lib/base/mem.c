@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "mem.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,7 +13,8 @@
 
 static _Noreturn void out_of_memory(size_t bytes)
 {
-    fprintf(stderr, "out of memory: %zu bytes could not be had\n", bytes);
+    fprintf(stderr, "%s: out of memory: %zu bytes could not be had\n",
+            program_invocation_short_name, bytes);
     qk_out_discard_all();
     _Exit(1);
 }
