@@ -74,6 +74,7 @@ struct judged {
 
 static int judge(struct judged *j, const char *path, struct qk_err *err)
 {
+    qk_out_protect(path);
     if (qk_combined_read(&j->combined, path, err) != 0)
         return -1;
     if (qk_verdict_causal(&j->verdict, &j->combined, err) == 0)

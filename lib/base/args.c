@@ -52,6 +52,8 @@ static int store(struct qk_option *o, const char *text, struct qk_err *err)
         *(const char **)o->value = text;
         break;
     case QK_OPT_LIST:
+        if (!*text)
+            bad = qk_fail(err, "the value is empty");
         qk_strings_add(o->value, text);
         break;
     }

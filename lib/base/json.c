@@ -16,12 +16,13 @@ static int line_of(const char *text, const char *at)
     return line;
 }
 
-cJSON *qk_json_parse(const char *text, const char *where, struct qk_err *err)
+/* `first` is the number of the text's first line. */
+static cJSON *parse(const char *text, int first, const char *where, struct qk_err *err)
 {
     size_t bad_byte = qk_utf8_check(text, strlen(text));
     if (bad_byte)
         return qk_fail_null(err, "%s: line %d is not valid UTF-8", where,
-                            line_of(text, text + bad_byte - 1));
+                            first - 1 + line_of(text, text + bad_byte - 1));
     const char *end = NULL;
     cJSON *value = cJSON_ParseWithOpts(text, &end, 0);
     if (value) {
@@ -35,7 +36,13 @@ cJSON *qk_json_parse(const char *text, const char *where, struct qk_err *err)
         end = text;
     if (text[strspn(text, " \t\r\n")] == '\0')
         return qk_fail_null(err, "%s: is empty, expected JSON", where);
-    return qk_fail_null(err, "%s: malformed JSON at line %d", where, line_of(text, end));
+    return qk_fail_null(err, "%s: malformed JSON at line %d", where,
+                        first - 1 + line_of(text, end));
+}
+
+cJSON *qk_json_parse(const char *text, const char *where, struct qk_err *err)
+{
+    return parse(text, 1, where, err);
 }
 
 cJSON *qk_json_read(const char *path, struct qk_err *err)
@@ -73,11 +80,11 @@ cJSON *qk_json_read_lines(const char *path, struct qk_err *err)
         number++;
         if (is_blank(line, n))
             continue;
-        char *where = qk_format("%s, line %d", path, number);
         char *text = qk_format("%.*s", (int)n, line);
-        cJSON *value = qk_json_parse(text, where, err);
+        cJSON *value = strlen(text) == n
+                           ? parse(text, number, path, err)
+                           : qk_fail_null(err, "%s: a zero byte in line %d", path, number);
         free(text);
-        free(where);
         if (!value) {
             got = -1;
             break;

@@ -1,6 +1,7 @@
 #include "study/combine.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,6 +108,7 @@ const char *qk_combine_path(const char *operand, struct qk_err *err)
 /* The runs of one letter, read and checked one by one. */
 struct runs {
     cJSON **at;
+    const char **paths;
     int count;
 };
 
@@ -115,6 +117,7 @@ static void runs_free(struct runs *r)
     for (int i = 0; i < r->count; i++)
         cJSON_Delete(r->at[i]);
     free(r->at);
+    free(r->paths);
 }
 
 static int check_run(const cJSON *json, const char *path, struct qk_err *err)
@@ -130,6 +133,7 @@ static int runs_read(struct runs *r, const struct qk_strings *operands, char let
                      struct qk_err *err)
 {
     r->at = qk_zalloc(operands->count + 1, sizeof *r->at);
+    r->paths = qk_zalloc(operands->count + 1, sizeof *r->paths);
     for (size_t i = 0; i < operands->count; i++) {
         const char *path = qk_combine_path(operands->at[i], err);
         if (path == NULL)
@@ -139,11 +143,21 @@ static int runs_read(struct runs *r, const struct qk_strings *operands, char let
         cJSON *json = qk_json_read(path, err);
         if (json == NULL)
             return -1;
+        r->paths[r->count] = path;
         r->at[r->count++] = json;
         if (check_run(json, path, err) != 0)
             return -1;
     }
     return 0;
+}
+
+/* All operands in a line: where a combination does not fit together. */
+static void name_all(const struct qk_strings *operands, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < operands->count && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? " " : "", operands->at[i]);
 }
 
 static int check_distinct_seeds(const struct runs *r, char letter, struct qk_err *err)
@@ -153,8 +167,8 @@ static int check_distinct_seeds(const struct runs *r, char letter, struct qk_err
             const cJSON *a = cJSON_GetObjectItemCaseSensitive(r->at[i], "seed");
             const cJSON *b = cJSON_GetObjectItemCaseSensitive(r->at[j], "seed");
             if (cJSON_IsNumber(a) && cJSON_IsNumber(b) && a->valuedouble == b->valuedouble)
-                return qk_fail(err, "condition %c has two runs of seed %.0f", letter,
-                               a->valuedouble);
+                return qk_fail(err, "%s: condition %c has two runs of seed %.0f", r->paths[i],
+                               letter, a->valuedouble);
         }
     return 0;
 }
@@ -215,14 +229,16 @@ static int add_elapsed(const char *path, double *sum, struct qk_err *err)
         cJSON_AddItemToArray(lines, whole);
     }
     const cJSON *line;
+    bool found = lines->child == NULL;
     cJSON_ArrayForEach(line, lines)
     {
         const cJSON *elapsed = cJSON_GetObjectItemCaseSensitive(line, "elapsed_s");
         if (cJSON_IsNumber(elapsed))
             *sum += elapsed->valuedouble;
+        found |= cJSON_IsNumber(elapsed);
     }
     cJSON_Delete(lines);
-    return 0;
+    return found ? 0 : qk_fail(err, "%s: has no 'elapsed_s': is it a timing file?", path);
 }
 
 cJSON *qk_combine(const struct qk_strings *operands, const struct qk_strings *timings,
@@ -241,8 +257,10 @@ cJSON *qk_combine(const struct qk_strings *operands, const struct qk_strings *ti
         return NULL;
     }
     /* Whether the conditions fit together is checked by the reader of the finished thing. */
+    char all[300];
     struct qk_combined check;
-    if (qk_combined_parse(&check, combined, "combined", err) != 0)
+    name_all(operands, all, sizeof all);
+    if (qk_combined_parse(&check, combined, all, err) != 0)
         return NULL;
     check.json = NULL;
     qk_combined_free(&check);

@@ -22,6 +22,10 @@ static int read_objects(cJSON *list, const char *path, struct qk_err *err)
         cJSON_AddItemToArray(list, whole);
         return 0;
     }
+    if (lines->child == NULL) {
+        cJSON_Delete(lines);
+        return qk_fail(err, "%s: is empty, expected JSON", path);
+    }
     while (lines->child != NULL)
         cJSON_AddItemToArray(list, cJSON_DetachItemViaPointer(lines, lines->child));
     cJSON_Delete(lines);
@@ -31,6 +35,7 @@ static int read_objects(cJSON *list, const char *path, struct qk_err *err)
 struct point {
     double tokens;
     const cJSON *probe;
+    char *where; /* the file it came from and the file it measured, for sentences */
 };
 
 struct run {
@@ -47,6 +52,8 @@ static void run_free(struct run *r)
     cJSON_Delete(r->probes);
     cJSON_Delete(r->log);
     cJSON_Delete(r->config_owned);
+    for (int i = 0; i < r->count; i++)
+        free(r->points[i].where);
     free(r->points);
 }
 
@@ -56,31 +63,52 @@ static int compare_points(const void *a, const void *b)
     return (x->tokens > y->tokens) - (x->tokens < y->tokens);
 }
 
-static const char *name_of(const cJSON *probe)
+static char *where_of(const char *path, const cJSON *probe)
 {
     const cJSON *file = cJSON_GetObjectItemCaseSensitive(probe, "file");
-    return cJSON_IsString(file) ? file->valuestring : "probe";
+    return cJSON_IsString(file) ? qk_format("%s: probe of %s", path, file->valuestring)
+                                : qk_strdup(path);
 }
 
-static int check_probe(const struct run *r, const cJSON *probe, struct qk_err *err)
+/* Every layer has a rank at the headline site. */
+static int check_layers(const struct run *r, const cJSON *layers, const char *where,
+                        struct qk_err *err)
 {
-    const char *where = name_of(probe), *kind = NULL;
-    if (!cJSON_IsObject(probe))
-        return qk_fail(err, "probe: a line is no object");
-    if (qk_json_text(probe, "kind", &kind, where, err) != 0)
-        return -1;
-    if (strcmp(kind, "probe") != 0)
-        return qk_fail(err, "%s: kind is '%s', expected 'probe'", where, kind);
-    const cJSON *layers = qk_json_array(probe, "layers", where, err);
-    const cJSON *pr = cJSON_GetObjectItemCaseSensitive(probe, "mean_pr");
-    if (layers == NULL)
-        return -1;
-    if (cJSON_GetArraySize(layers) != r->layers || r->layers == 0)
+    if (cJSON_GetArraySize(layers) == 0)
+        return qk_fail(err, "%s: 'layers' is empty", where);
+    if (cJSON_GetArraySize(layers) != r->layers)
         return qk_fail(err, "%s: %d layers, the probe before it has %d", where,
                        cJSON_GetArraySize(layers), r->layers);
-    if (!cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(pr, r->g->site)))
-        return qk_fail(err, "%s: 'mean_pr' has no site %s", where, r->g->site);
+    const cJSON *layer;
+    int l = 0;
+    cJSON_ArrayForEach(layer, layers)
+    {
+        const cJSON *pr = cJSON_GetObjectItemCaseSensitive(layer, "k_pr");
+        if (!cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(pr, r->g->site)))
+            return qk_fail(err, "%s: layer %d has no 'k_pr' at %s", where, l, r->g->site);
+        l++;
+    }
     return 0;
+}
+
+static int check_probe(const struct run *r, struct point *p, struct qk_err *err)
+{
+    const char *kind = NULL;
+    if (!cJSON_IsObject(p->probe))
+        return qk_fail(err, "%s: a probe is no object", p->where);
+    if (qk_json_text(p->probe, "kind", &kind, p->where, err) != 0)
+        return -1;
+    if (strcmp(kind, "probe") != 0)
+        return qk_fail(err, "%s: kind is '%s', expected 'probe'", p->where, kind);
+    const cJSON *layers = qk_json_array(p->probe, "layers", p->where, err);
+    const cJSON *pr = cJSON_GetObjectItemCaseSensitive(p->probe, "mean_pr");
+    if (layers == NULL)
+        return -1;
+    if (!cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(pr, r->g->site)))
+        return qk_fail(err, "%s: 'mean_pr' has no site %s", p->where, r->g->site);
+    if (check_layers(r, layers, p->where, err) != 0)
+        return -1;
+    return qk_json_real(p->probe, "tokens_seen", &p->tokens, p->where, err);
 }
 
 /* The same point measured twice (as the end of one edge and the start of the next) is kept once. */
@@ -88,17 +116,34 @@ static int drop_repeats(struct run *r, struct qk_err *err)
 {
     int kept = 0;
     for (int i = 0; i < r->count; i++) {
-        const struct point *p = &r->points[i], *before = &r->points[kept - 1];
-        if (kept > 0 && before->tokens == p->tokens) {
-            if (!cJSON_Compare(cJSON_GetObjectItemCaseSensitive(before->probe, "mean_pr"),
-                               cJSON_GetObjectItemCaseSensitive(p->probe, "mean_pr"), 1))
-                return qk_fail(err, "%s and %s are both at %.0f tokens but differ",
-                               name_of(before->probe), name_of(p->probe), p->tokens);
-            continue;
+        struct point *p = &r->points[i], *before = kept > 0 ? &r->points[kept - 1] : NULL;
+        if (before == NULL || before->tokens != p->tokens) {
+            struct point swap = r->points[kept];
+            r->points[kept++] = *p;
+            *p = swap;
+        } else if (!cJSON_Compare(cJSON_GetObjectItemCaseSensitive(before->probe, "mean_pr"),
+                                  cJSON_GetObjectItemCaseSensitive(p->probe, "mean_pr"), 1)) {
+            return qk_fail(err, "%s and %s are both at %.0f tokens but differ", before->where,
+                           p->where, p->tokens);
         }
-        r->points[kept++] = *p;
     }
+    for (int i = kept; i < r->count; i++)
+        free(r->points[i].where);
     r->count = kept;
+    return 0;
+}
+
+/* The probes of one file become points; all stay in r->probes. */
+static int read_file(struct run *r, const char *path, struct qk_err *err)
+{
+    const int before = cJSON_GetArraySize(r->probes);
+    if (read_objects(r->probes, path, err) != 0)
+        return -1;
+    const int count = cJSON_GetArraySize(r->probes);
+    const cJSON *probe = cJSON_GetArrayItem(r->probes, before);
+    r->points = qk_realloc(r->points, (size_t)count, sizeof *r->points);
+    for (; probe != NULL; probe = probe->next)
+        r->points[r->count++] = (struct point){0, probe, where_of(path, probe)};
     return 0;
 }
 
@@ -106,23 +151,14 @@ static int read_points(struct run *r, struct qk_err *err)
 {
     r->probes = cJSON_CreateArray();
     for (size_t i = 0; i < r->g->probes.count; i++)
-        if (read_objects(r->probes, r->g->probes.at[i], err) != 0)
+        if (read_file(r, r->g->probes.at[i], err) != 0)
             return -1;
-    r->count = cJSON_GetArraySize(r->probes);
     if (r->count == 0)
         return qk_fail(err, "no probe given");
-    r->points = qk_zalloc((size_t)r->count, sizeof *r->points);
     r->layers = cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(r->probes->child, "layers"));
-    int i = 0;
-    const cJSON *probe;
-    cJSON_ArrayForEach(probe, r->probes)
-    {
-        struct point *p = &r->points[i++];
-        p->probe = probe;
-        if (check_probe(r, probe, err) != 0 ||
-            qk_json_real(probe, "tokens_seen", &p->tokens, name_of(probe), err) != 0)
+    for (int i = 0; i < r->count; i++)
+        if (check_probe(r, &r->points[i], err) != 0)
             return -1;
-    }
     qsort(r->points, (size_t)r->count, sizeof *r->points, compare_points);
     return drop_repeats(r, err);
 }
@@ -143,6 +179,9 @@ static int read_logs(struct run *r, struct qk_err *err)
             double step, tokens;
             int bad = qk_json_real(line, "step", &step, path, err) != 0 ||
                       qk_json_real(line, "tokens_seen", &tokens, path, err) != 0;
+            const cJSON *loss = cJSON_GetObjectItemCaseSensitive(line, "loss");
+            if (!bad && loss != NULL && !cJSON_IsNumber(loss) && !cJSON_IsNull(loss))
+                bad = qk_fail(err, "%s: 'loss' of step %.0f is no number", path, step) != 0;
             if (!bad && !isnan(before) && step != before + 1)
                 bad = qk_fail(err, "%s: step %.0f follows step %.0f", path, step, before) != 0;
             before = bad ? before : step;
@@ -423,7 +462,7 @@ static int check_same_norm(const struct run *r, struct qk_err *err)
         const cJSON *other = cJSON_GetObjectItemCaseSensitive(r->points[i].probe, "qk_norm");
         if (first != NULL && other != NULL && !cJSON_Compare(first, other, 1))
             return qk_fail(err, "%s and %s are of models with different qk_norm",
-                           name_of(r->points[0].probe), name_of(r->points[i].probe));
+                           r->points[0].where, r->points[i].where);
     }
     return 0;
 }

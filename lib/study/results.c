@@ -186,7 +186,7 @@ static void read_facts(struct qk_results *r)
     if (r->qk_norm == NULL)
         r->qk_norm = norm_of_tag(r->tag);
     double seed = optional_real(r->json, "seed"), dim = optional_real(r->json, "head_dim");
-    r->has_seed = !isnan(seed);
+    r->has_seed = fabs(seed) < 9007199254740992.0; /* not NaN either */
     r->seed = r->has_seed ? (int64_t)seed : 0;
     if (dim >= 1 && dim <= 4096)
         r->head_dim = (int)dim;
