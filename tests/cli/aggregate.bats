@@ -111,9 +111,9 @@ C no QK-Norm	4.25	-	54.5	4.00	2e-05	4.25	-	5.6000	5.6000" ]
     jq -e '.numbers.contrasts["A-B"] | .n == 2 and .p_signflip == 0.5 and .p_holm == 1 and (.sd - (0.005 | sqrt) | fabs < 1e-9)' verdict.json
     [ "$(jq -r '.equivalence' verdict.json)" = effect ]
     jq -e '[.sentences[]] | all(contains("one seed") | not)' verdict.json
-    fails 1 "qk-aggregate: combined: A has 2 seeds, B has 1: they cannot be paired" \
+    fails 1 "qk-aggregate: A=QK.json A=QK-137.json B=QK_frozen.json: A has 2 seeds, B has 1: they cannot be paired" \
         qk-aggregate combine A=QK.json A=QK-137.json B=QK_frozen.json -o out
-    fails 1 "qk-aggregate: condition A has two runs of seed 42" qk-aggregate combine A=QK.json A=QK.json -o out
+    fails 1 "qk-aggregate: QK.json: condition A has two runs of seed 42" qk-aggregate combine A=QK.json A=QK.json -o out
 }
 
 @test "times are added up and are no part of the provenance" {
@@ -208,9 +208,9 @@ figures() {
         | .max_logit = .max_logit[:2] | .layer_pr |= map_values(.[:2]))' combined.json >short.json
     fails 1 "qk-aggregate: short.json: A and C have 3 and 2 points" qk-aggregate table --study causal50m short.json -o out
     printf '{"step":1,"tokens_seen":10,"loss":NaN}\n' >nan.log
-    fails 1 "qk-aggregate: nan.log, line 1: malformed JSON at line 1" qk-aggregate results --tag QK --probe QK.probe --log nan.log -o out
+    fails 1 "qk-aggregate: nan.log: malformed JSON at line 1" qk-aggregate results --tag QK --probe QK.probe --log nan.log -o out
     echo '{"kind":"keys"}' >keys.json
-    fails 1 "qk-aggregate: probe: kind is 'keys', expected 'probe'" qk-aggregate results --tag QK --probe keys.json -o out
+    fails 1 "qk-aggregate: keys.json: kind is 'keys', expected 'probe'" qk-aggregate results --tag QK --probe keys.json -o out
     fails 1 "qk-aggregate: keys-0.h5: 'mean_pr' has no site post_rope" qk-aggregate results --tag QK --site post_rope --probe QK.probe -o out
     fails 1 "qk-aggregate: verdict.json: no condition A, B, ... in it" qk-aggregate table --study causal50m verdict.json -o out
 }
