@@ -211,6 +211,6 @@ figures() {
     fails 1 "qk-aggregate: nan.log: malformed JSON at line 1" qk-aggregate results --tag QK --probe QK.probe --log nan.log -o out
     echo '{"kind":"keys"}' >keys.json
     fails 1 "qk-aggregate: keys.json: kind is 'keys', expected 'probe'" qk-aggregate results --tag QK --probe keys.json -o out
-    fails 1 "qk-aggregate: keys-0.h5: 'mean_pr' has no site post_rope" qk-aggregate results --tag QK --site post_rope --probe QK.probe -o out
+    fails 1 "qk-aggregate: QK.probe: probe of keys-0.h5: 'mean_pr' has no site post_rope" qk-aggregate results --tag QK --site post_rope --probe QK.probe -o out
     fails 1 "qk-aggregate: verdict.json: no condition A, B, ... in it" qk-aggregate table --study causal50m verdict.json -o out
 }
