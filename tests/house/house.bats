@@ -32,7 +32,7 @@ plant() { # PATH TEXT
 @test "hdf5.h outside lib/base/h5*.c is found" {
     plant lib/model/planted.c '#include <hdf5.h>'
     [ "$status" -eq 1 ]
-    [[ $output == *"only lib/base/h5"* ]]
+    [[ $output == *"only lib/base/h5*.c"* ]]
 }
 
 @test "an unsafe function is found" {
