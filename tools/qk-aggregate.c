@@ -49,7 +49,11 @@ static int write_json(struct qk_tool *tool, cJSON *json, struct qk_err *err)
 
 static int finish(struct qk_tool *tool, int failed, const struct qk_err *err)
 {
-    return failed ? qk_tool_fail(tool, err) : qk_tool_done(tool);
+    if (!failed)
+        return qk_tool_done(tool);
+    qk_provenance_free(&tool->provenance);
+    qk_args_free(&tool->command);
+    return qk_tool_fail(tool, err);
 }
 
 static int note_inputs(struct qk_tool *tool, const struct qk_strings *paths, struct qk_err *err)

@@ -58,7 +58,9 @@ int main(int argc, char **argv)
     if (!is_figure(operands[0]))
         qk_tool_misuse(&tool, "there is no figure '%s', only %s", operands[0],
                        qk_plotdata_figures());
-    if (plot(&tool, operands[0], operands[1], &err) != 0)
-        return qk_tool_fail(&tool, &err);
-    return qk_tool_done(&tool);
+    if (plot(&tool, operands[0], operands[1], &err) == 0)
+        return qk_tool_done(&tool);
+    qk_provenance_free(&tool.provenance);
+    qk_args_free(&tool.command);
+    return qk_tool_fail(&tool, &err);
 }

@@ -264,12 +264,12 @@ static const char *copy_svg_tag(struct qk_buffer *to, const char *s, const char 
     return end + 1;
 }
 
-/* gnuplot's own <title> would show as a tooltip over the whole figure. */
+/* Remove all that stands between these marks: gnuplot's titles, which are plot commands, would show
+ * as tooltips. */
 static void cut(char *s, const char *from, const char *to)
 {
-    char *a = strstr(s, from), *b = a == NULL ? NULL : strstr(a, to);
-    if (b != NULL)
-        memmove(a, b + strlen(to), strlen(b + strlen(to)) + 1);
+    for (const char *end; (s = strstr(s, from)) != NULL && (end = strstr(s, to)) != NULL;)
+        memmove(s, end + strlen(to), strlen(end + strlen(to)) + 1);
 }
 
 static int inline_svg(struct qk_page *p, const char *path, const char *caption, struct qk_err *err)

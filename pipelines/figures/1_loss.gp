@@ -36,7 +36,7 @@ do for [i = 1:n] {
 }
 gap = 0.055 * span
 load "ends.gp"
-plot for [i = 1:n] data index i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb colour(number(i)), \
+plot for [i = 1:seeds > 1 ? n : 0] data index i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb colour(number(i)), \
      for [i = 1:n] data index i - 1 using (millions($1)):2 with linespoints linestyle number(i), \
      for [i = 1:n] data index i - 1 using (millions($1)):5 with lines linestyle number(i) dashtype (10, 6) linewidth 1.2 * big
 
@@ -44,7 +44,7 @@ plot for [i = 1:n] data index i - 1 using (millions($1)):3:4 with filledcurves l
 do for [i = 101:102] { unset label i }
 do for [i = 1:n] { unset label 110 + i }
 set tmargin at screen 0.37
-set bmargin at screen 0.09
+set bmargin at screen 0.10
 set format x "%g"
 set xlabel tokens_label
 unset ylabel
@@ -66,7 +66,7 @@ if (n > 1) {
     }
     gap = 0.11 * span
     load "ends.gp"
-    plot for [i = 1:m] data index n + i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb colour(number(i + 1)), \
+    plot for [i = 1:seeds > 1 ? m : 0] data index n + i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb colour(number(i + 1)), \
          for [i = 1:m] data index n + i - 1 using (millions($1)):2 with linespoints linestyle number(i + 1), \
          for [i = 1:m] data index n + i - 1 using (millions($1)):5 with lines linestyle number(i + 1) dashtype (10, 6) linewidth 1.2 * big
 }

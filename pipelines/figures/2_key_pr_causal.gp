@@ -36,5 +36,5 @@ if (known("pattern")) {
 }
 
 unset key
-plot for [i = 1:n] data index i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb colour(number(i)), \
+plot for [i = 1:seeds > 1 ? n : 0] data index i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb colour(number(i)), \
      for [i = 1:n] data index i - 1 using (millions($1)):2 with linespoints linestyle number(i)

@@ -30,5 +30,5 @@ do for [i = 1:m] {
 }
 gap = top * 0.05
 load "ends.gp"
-plot for [i = 1:m] data index i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb shade(i), \
+plot for [i = 1:seeds > 1 ? m : 0] data index i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb shade(i), \
      for [i = 1:m] data index i - 1 using (millions($1)):2 with linespoints linecolor rgb shade(i) linewidth 2.0 * big pointtype marks[i] pointsize 0.8 * big

@@ -11,8 +11,8 @@ if (!exists("height")) height = 840
 
 set encoding utf8
 svg = strlen(out) > 4 && out[strlen(out) - 3:] eq ".svg"
-if (svg) set terminal svg size width * 0.7, height * 0.7 font "Helvetica,Arial,DejaVu Sans,15" background "white" noenhanced
-if (!svg) set terminal pngcairo size width, height font "DejaVu Sans,19" background "white" noenhanced
+if (svg) set terminal svg rounded size width * 0.7, height * 0.7 font "Helvetica,Arial,DejaVu Sans,13.5" background "white" noenhanced
+if (!svg) set terminal pngcairo rounded size width, height font "DejaVu Sans,19" background "white" noenhanced
 if (svg) big = 1.0; else big = 1.45
 set output out
 
@@ -56,8 +56,8 @@ set xrange [0:millions(last)]
 tokens_label = "training tokens (millions)"
 
 # Title at the left edge of the plot, a remark below it in grey.
-title_size = svg ? ",17" : ",22"
-note_size = svg ? ",13" : ",16"
+title_size = svg ? ",15.5" : ",22"
+note_size = svg ? ",11.5" : ",16"
 title = "set label 101 meta('title') . site at graph 0, graph 1.0 left offset 0, 2.3 + title_lift font title_size textcolor rgb '#101010';"
 title = title . "set label 102 note at graph 0, graph 1.0 left offset 0, 0.9 + title_lift font note_size textcolor rgb '#606060'"
 title_lift = 0

@@ -9,7 +9,8 @@ static char folder[] = "/tmp/qk-report-XXXXXX";
 static const char *const svg =
     "<?xml version=\"1.0\"?>\n<!DOCTYPE svg>\n<svg \n width=\"980\" height=\"588\"\n viewBox=\"0 0 "
     "980 588\"\n xmlns=\"http://www.w3.org/2000/svg\">\n<title>Gnuplot</title>\n<desc>Produced by "
-    "GNUPLOT</desc>\n<g id=\"gnuplot_canvas\"><defs><circle id='gpDot' r='0.5'/></defs>\n<use "
+    "GNUPLOT</desc>\n<g id=\"gnuplot_canvas\"><title>data index i</title><defs><circle id='gpDot' "
+    "r='0.5'/></defs>\n<use "
     "xlink:href='#gpDot'/><rect clip-path=\"url(#x)\"/></g></svg>\n";
 
 static int make_folder(void **state)
@@ -99,6 +100,7 @@ static void html_is_escaped_and_figures_are_inside(void **state)
     assert_non_null(strstr(p.text.at, "aria-label=\"Loss &amp; more\""));
     assert_null(strstr(p.text.at, "width=\"980\""));
     assert_null(strstr(p.text.at, "Gnuplot"));
+    assert_null(strstr(p.text.at, "data index"));
     assert_null(strstr(p.text.at, "<?xml"));
     assert_non_null(strstr(p.text.at, "viewBox=\"0 0 980 588\""));
     /* ids of the two figures do not meet */
