@@ -33,7 +33,7 @@ check-sanitize:
 
 .PHONY: bench
 bench: bin
-	@tests/bench $(BUILD)/bin
+	@tests/bench/run $(BUILD)/bin
 
 .PHONY: lint
 lint:
