@@ -6,13 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "base/outfile.h"
 
 struct qk_trainlog {
-    char *path, *partial; /* partial is NULL when written to stdout */
+    char *path, *partial; /* partial is NULL when written straight: stdout, a pipe */
     FILE *stream;
 };
 
@@ -37,6 +38,14 @@ static struct qk_trainlog *open_partial(const char *path, struct qk_err *err)
     if (strcmp(path, "-") == 0) {
         log->stream = stdout;
         return log;
+    }
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) { /* /dev/null, a pipe: nothing to cut */
+        if ((log->stream = fopen(path, "w")))
+            return log;
+        qk_fail_errno(err, "%s: cannot be written", path);
+        qk_trainlog_close(log, false);
+        return NULL;
     }
     log->partial = qk_format("%s.partial", path);
     int fd = qk_lock_file(log->partial, log->partial, err);
@@ -125,8 +134,7 @@ static int check(struct qk_trainlog *log, int bad, struct qk_err *err)
 {
     if (!bad && !ferror(log->stream))
         return 0;
-    return qk_fail_errno(err, "%s: cannot be written",
-                         log->partial ? log->partial : "standard output");
+    return qk_fail_errno(err, "%s: cannot be written", log->partial ? log->partial : log->path);
 }
 
 int qk_trainlog_add(struct qk_trainlog *log, cJSON *line, struct qk_err *err)

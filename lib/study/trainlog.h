@@ -13,7 +13,8 @@
 
 struct qk_trainlog;
 
-/* Begin PATH.partial anew; "-" writes straight to stdout and knows no partial. */
+/* Begin PATH.partial anew.  "-" (stdout) and what is no regular file (/dev/null, a pipe) are
+ * written straight and know no partial. */
 struct qk_trainlog *qk_trainlog_begin(const char *path, struct qk_err *err);
 
 /* Go on with PATH.partial after `step`: later lines are cut off.  `whole`: a line of that very

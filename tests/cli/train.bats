@@ -143,6 +143,16 @@ wait_for() { # FILE
     [[ $stderr == *"half.h5 holds no optimiser state that fits: moments start at zero"* ]]
 }
 
+@test "a log may go to a device or a pipe" {
+    qk-train -q --config c.json --data t.h5 --steps 2 --log /dev/null -o null.h5
+    [ ! -e /dev/null.partial ]
+    mkfifo pipe
+    cat pipe >piped.jsonl &
+    qk-train -q --config c.json --data t.h5 --steps 2 --log pipe --timing /dev/null -o null.h5
+    wait $!
+    [ "$(jq -s length piped.jsonl)" -eq 2 ]
+}
+
 @test "the config may come through a pipe" {
     qk-train -q --no-provenance --config - --data t.h5 --steps 2 -o stdin.h5 <c.json
     qk-train -q --no-provenance --config <(cat c.json) --data t.h5 --steps 2 -o pipe.h5
