@@ -10,13 +10,14 @@
 
 #include "base/num.h"
 #include "base/outfile.h"
+#include "study/complexity.h"
 #include "study/id_text.h"
 #include "study/pack_write.h"
 
 enum { MOST_SPLITS = 64, MOST_BPE = 1 << 22 };
 
 struct settings {
-    const char *tokenizer, *export, *probe, *probe_from, *format, *field, *separator, *eot;
+    const char *tokenizer, *export, *probe, *probe_from, *format, *field, *separator, *eot, *filter;
     struct qk_strings splits;
     int64_t vocabulary, memory;
     bool no_eot, encode, decode;
@@ -138,6 +139,9 @@ static void check_settings(const struct qk_tool *tool, struct settings *s)
         qk_tool_misuse(tool, "a tokenizer is needed: --tokenizer or --train-bpe");
     if (words && !s->tokenizer)
         qk_tool_misuse(tool, "--%s needs --tokenizer", s->encode ? "encode" : "decode");
+    if (words && s->filter)
+        qk_tool_misuse(tool, "--filter is for packs, not for --%s",
+                       s->encode ? "encode" : "decode");
     if (words && (s->wish_count || s->probe_from))
         qk_tool_misuse(tool, "--%s makes no splits and no probe batch",
                        s->encode ? "encode" : "decode");
@@ -204,6 +208,21 @@ static int note_tokenizer(struct qk_provenance *p, const char *path, struct qk_e
     return 0;
 }
 
+/* Before any work: no output may be an input. */
+static int protect_inputs(const struct qk_tool *tool, const struct settings *s, struct qk_err *err)
+{
+    const struct qk_strings *given = &tool->command.operands;
+    for (size_t i = 0; i < given->count; i++)
+        qk_out_protect(given->at[i]);
+    if (s->tokenizer)
+        qk_out_protect(s->tokenizer);
+    if (s->probe_from)
+        qk_out_protect(s->probe_from);
+    if (tool->out && qk_out_refuse_input(tool->out, err) != 0)
+        return -1;
+    return s->export ? qk_out_refuse_input(s->export, err) : 0;
+}
+
 static void show_training(void *context, int64_t entries)
 {
     qk_progress_show(context, entries, "training the tokenizer");
@@ -267,6 +286,35 @@ static int convert(const struct qk_tool *tool, const struct qk_tokenizer *t,
     return -1;
 }
 
+/* What --filter found, and where it cut. */
+static void print_filter(const struct qk_complexity *c)
+{
+    printf("filter\t%s\t%" PRId64 " of %" PRId64 " documents, score %s %.4f\n",
+           c->keep_low ? "simple" : "complex", c->kept, c->documents,
+           c->keep_low ? "<=" : ">=", c->keep_low ? c->low : c->high);
+    printf("score_deciles");
+    for (int k = 0; k <= 10; k++)
+        printf("\t%.4f", c->quantiles[k]);
+    static const char *const names[] = {"log_words_per_sentence", "letters_per_word",
+                                        "rare_word_share"};
+    for (int k = 0; k < QK_MEASURES; k++)
+        printf("\n%s\tmean %.4f\tsd %.4f", names[k], c->mean[k], c->sd[k]);
+    putchar('\n');
+}
+
+static int start_filter(const struct qk_tool *tool, const struct settings *s,
+                        struct qk_corpus *corpus, struct qk_complexity *c, struct qk_err *err)
+{
+    bool simple = strcmp(s->filter, "simple") == 0;
+    if (qk_complexity_learn(c, corpus, simple, s->memory / 8, (uint64_t)tool->seed, err) != 0)
+        return -1;
+    corpus->keeps = qk_complexity_keeps;
+    corpus->keeps_context = c;
+    if (!tool->quiet)
+        print_filter(c);
+    return 0;
+}
+
 static void print_summary(const struct qk_tool *tool, const struct qk_packing *p)
 {
     if (tool->quiet)
@@ -326,13 +374,13 @@ static int work(struct qk_tool *tool, struct settings *s, struct qk_err *err)
 {
     struct qk_tokenizer tokenizer;
     struct qk_corpus corpus = {0};
-    const struct qk_strings *given = &tool->command.operands;
-    for (size_t i = 0; i < given->count; i++)
-        qk_out_protect(given->at[i]);
-    if (s->tokenizer)
-        qk_out_protect(s->tokenizer);
+    struct qk_complexity complexity = {0};
     qk_tokenizer_init(&tokenizer);
-    int bad = s->decode ? 0 : open_corpus(tool, s, &corpus, err);
+    int bad = protect_inputs(tool, s, err);
+    if (!bad && !s->decode)
+        bad = open_corpus(tool, s, &corpus, err);
+    if (!bad && s->filter)
+        bad = start_filter(tool, s, &corpus, &complexity, err);
     if (!bad && s->tokenizer)
         bad = qk_tokenizer_read(&tokenizer, s->tokenizer, err);
     else if (!bad)
@@ -345,6 +393,7 @@ static int work(struct qk_tool *tool, struct settings *s, struct qk_err *err)
         bad = pack(tool, s, &tokenizer, &corpus, err);
     qk_tokenizer_free(&tokenizer);
     qk_corpus_close(&corpus);
+    qk_complexity_free(&complexity);
     return bad;
 }
 
@@ -368,6 +417,8 @@ int main(int argc, char **argv)
         {"text-field", 0, QK_OPT_TEXT, &s.field, "KEY", "the key of the text in JSON lines"},
         {"doc-sep", 0, QK_OPT_TEXT, &s.separator, "TEXT",
          "what separates documents of plain text (\\n \\t \\r \\\\; else two blank lines)"},
+        {"filter", 0, QK_OPT_CHOICE, &s.filter, NULL,
+         "keep a third of the documents, by sentences, words and rare words", "simple|complex"},
         {"split", 0, QK_OPT_LIST, &s.splits, "NAME=TOKENS,...",
          "splits besides train, such as val=5M,test=1M", .heading = "Pack"},
         {"probe", 0, QK_OPT_TEXT, &s.probe, "NxT", "the probe batch: N sequences of T tokens"},
@@ -394,9 +445,12 @@ int main(int argc, char **argv)
     read_wishes(&tool, &s);
     read_separator(&tool, &s);
     check_settings(&tool, &s);
-    if (work(&tool, &s, &err) != 0)
-        return qk_tool_fail(&tool, &err);
+    int bad = work(&tool, &s, &err);
     qk_strings_free(&s.splits);
     qk_buffer_free(&s.separator_bytes);
-    return qk_tool_done(&tool);
+    if (!bad)
+        return qk_tool_done(&tool);
+    qk_provenance_free(&tool.provenance);
+    qk_args_free(&tool.command);
+    return qk_tool_fail(&tool, &err);
 }

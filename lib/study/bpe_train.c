@@ -34,7 +34,7 @@ static void enlarge_words(struct qk_word_counts *c)
         *word_slot(c, c->pool + c->words[i].start, c->words[i].size) = (uint32_t)i + 1;
 }
 
-static void count_word(struct qk_word_counts *c, const char *s, size_t n)
+void qk_word_counts_word(struct qk_word_counts *c, const char *s, size_t n)
 {
     if (!c->index || 2 * (c->count + 1) > c->index_mask)
         enlarge_words(c);
@@ -50,11 +50,17 @@ static void count_word(struct qk_word_counts *c, const char *s, size_t n)
     c->words[*slot - 1].count++;
 }
 
+int64_t qk_word_counts_of(const struct qk_word_counts *c, const char *word, size_t n)
+{
+    uint32_t number = c->index ? *word_slot(c, word, n) : 0;
+    return number ? c->words[number - 1].count : 0;
+}
+
 void qk_word_counts_add(struct qk_word_counts *c, const char *text, size_t n)
 {
     for (size_t i = 0; i < n;) {
         size_t k = qk_gpt2_word(text + i, n - i);
-        count_word(c, text + i, k);
+        qk_word_counts_word(c, text + i, k);
         i += k;
     }
 }

@@ -30,7 +30,10 @@ struct qk_word_counts {
     size_t index_mask;
 };
 
-/* Count the words of a text (valid UTF-8). */
+/* Count a word; how often it was counted. */
+void qk_word_counts_word(struct qk_word_counts *c, const char *word, size_t n);
+int64_t qk_word_counts_of(const struct qk_word_counts *c, const char *word, size_t n);
+/* Count the words, by GPT-2's pattern, of a text (valid UTF-8). */
 void qk_word_counts_add(struct qk_word_counts *c, const char *text, size_t n);
 /* Bytes held, to be kept within a budget. */
 size_t qk_word_counts_bytes(const struct qk_word_counts *c);

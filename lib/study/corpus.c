@@ -380,6 +380,8 @@ int qk_corpus_next(struct qk_corpus *c, struct qk_document *d, struct qk_err *er
                                                              : next_paragraphs(c, d, err);
         if (got != 0) {
             c->documents_in_file += got > 0;
+            if (got > 0 && c->keeps && !c->keeps(c->keeps_context, d->text, d->size))
+                continue;
             return got;
         }
         qk_text_close(c->file);

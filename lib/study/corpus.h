@@ -42,6 +42,9 @@ struct qk_corpus {
     struct qk_strings paths, names;
     int *spools; /* [spool_count] descriptors of what came from stdin and pipes */
     size_t spool_count;
+    /* may be set between two readings: documents it refuses are passed over */
+    bool (*keeps)(const void *context, const char *text, size_t n);
+    const void *keeps_context;
     /* reading */
     size_t input; /* the next one to be opened */
     struct qk_textfile *file;

@@ -172,6 +172,35 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
     fails 1 "c.h5: has no probe batch" qk-tokpack --train-bpe 301 --probe-from c.h5 text.txt -o out
 }
 
+@test "the simple and the complex third" {
+    for i in $(seq 10 40); do
+        printf '{"text":"%s%s"}\n' "$(printf 'We go. %.0s' $(seq $i))" $i
+        printf '{"text":"%s%s"}\n' "$(printf 'The intermediate sentences wander %.0s' $(seq 3))" $i
+        printf '{"text":"%s%s"}\n' "$(printf 'Notwithstanding considerable reservations %.0s' $(seq $i))" $i
+    done >mixed.jsonl
+    qk-tokpack --train-bpe 400 --export-tokenizer tok.json --filter simple mixed.jsonl mixed.jsonl -o s.h5 >summary
+    [ "$(head -n 1 summary | cut -f1-3 | cut -d, -f1)" = "$(printf 'filter\tsimple\t31 of 93 documents')" ]
+    [ "$(sed -n 2p summary | tr '\t' '\n' | wc -l)" -eq 12 ]
+    grep -qx "$(printf 'documents\t31')" summary
+    grep -qx "$(printf 'duplicates\t31')" summary
+    ! numbers s.h5 /train/tokens | qk-tokpack --tokenizer tok.json --decode | grep -qE 'Notwith|inter'
+    qk-tokpack -q --tokenizer tok.json --filter complex --split val=500 mixed.jsonl -o c.h5
+    ! numbers c.h5 /train/tokens | qk-tokpack --tokenizer tok.json --decode | grep -qE 'We go|inter'
+    qk-tokpack -q --threads 1 --tokenizer tok.json --filter complex --split val=500 mixed.jsonl -o d.h5
+    cmp c.h5 d.h5
+    printf '{"text":"a b"}\n{"text":"12"}\n{"text":"c"}\n' >few.jsonl
+    fails 1 "--filter needs three documents with words or more, and there are 2" qk-tokpack --tokenizer tok.json --filter simple few.jsonl -o out
+    fails 2 "--filter: 'hard' is not one of simple|complex" qk-tokpack --tokenizer tok.json --filter hard few.jsonl -o out
+    fails 2 "--filter is for packs, not for --encode" qk-tokpack --tokenizer tok.json --filter simple --encode few.jsonl
+}
+
+@test "no input is overwritten" {
+    cp text.txt keep.txt
+    fails 1 "text.txt: is an input and would be overwritten" qk-tokpack --train-bpe 300 text.txt -o text.txt
+    fails 1 "text.txt: is an input and would be overwritten" qk-tokpack --train-bpe 300 --export-tokenizer text.txt text.txt
+    cmp keep.txt text.txt
+}
+
 @test "the same bytes twice, and for any number of threads" {
     for n in 1 2 5; do
         qk-tokpack --threads $n -q --train-bpe 400 --split val=200 --probe 2x20 text.txt -o $n.h5
