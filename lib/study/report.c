@@ -8,20 +8,10 @@
 #include "base/num.h"
 #include "model/params.h"
 #include "study/lint.h"
-#include "study/page.h"
 #include "study/published.h"
+#include "study/reportparts.h"
 
-/* One report under way. */
-struct writer {
-    const struct qk_report *r;
-    struct qk_page page;
-    char *link; /* from the report to the figures */
-    struct qk_err *err;
-    int failed;
-};
-
-__attribute__((format(printf, 2, 3))) static void paragraph(struct writer *w, const char *format,
-                                                            ...)
+void qk_report_paragraph(struct qk_report_writer *w, const char *format, ...)
 {
     char text[4096];
     va_list args;
@@ -42,7 +32,7 @@ __attribute__((format(printf, 2, 3))) static void item(struct qk_strings *list, 
     qk_strings_add(list, text);
 }
 
-static void end_list(struct writer *w, struct qk_strings *list)
+static void end_list(struct qk_report_writer *w, struct qk_strings *list)
 {
     if (list->count > 0)
         qk_page_list(&w->page, list);
@@ -50,40 +40,40 @@ static void end_list(struct writer *w, struct qk_strings *list)
     *list = (struct qk_strings){0};
 }
 
-static void table(struct writer *w, struct qk_table *t)
+void qk_report_table(struct qk_report_writer *w, struct qk_table *t)
 {
     qk_page_table(&w->page, t);
     qk_table_free(t);
 }
 
 /* The sentence of verdict.json under that key, or NULL. */
-static const char *said(const struct writer *w, const char *key)
+static const char *said(const struct qk_report_writer *w, const char *key)
 {
     const cJSON *all = cJSON_GetObjectItemCaseSensitive(w->r->verdict, "sentences");
     const cJSON *one = cJSON_GetObjectItemCaseSensitive(all, key);
     return cJSON_IsString(one) ? one->valuestring : NULL;
 }
 
-static const char *text_of(const struct writer *w, const char *key)
+static const char *text_of(const struct qk_report_writer *w, const char *key)
 {
     const char *text = said(w, key);
     return text != NULL ? text : "";
 }
 
-static void repeat(struct writer *w, const char *key)
+static void repeat(struct qk_report_writer *w, const char *key)
 {
     const char *text = said(w, key);
     if (text != NULL)
         qk_page_paragraph(&w->page, text);
 }
 
-static const char *verdict_text(const struct writer *w, const char *key)
+static const char *verdict_text(const struct qk_report_writer *w, const char *key)
 {
     const cJSON *one = cJSON_GetObjectItemCaseSensitive(w->r->verdict, key);
     return cJSON_IsString(one) ? one->valuestring : "";
 }
 
-static void figure(struct writer *w, const char *name, const char *caption)
+static void figure(struct qk_report_writer *w, const char *name, const char *caption)
 {
     if (!w->failed)
         w->failed = qk_page_figure(&w->page, w->r->figures, w->link, name, caption, w->err) != 0;
@@ -91,17 +81,18 @@ static void figure(struct writer *w, const char *name, const char *caption)
 
 /* ---- opening ---- */
 
-static void write_summary(struct writer *w)
+static void write_summary(struct qk_report_writer *w)
 {
     struct qk_table t = {0};
     qk_page_verdict(&w->page, "Verdict:", verdict_text(w, "sentence"));
     qk_table_conditions(&t, w->r->numbers);
-    table(w, &t);
+    qk_report_table(w, &t);
     qk_page_heading(&w->page, 2, "TL;DR");
-    paragraph(w, "%s %s %s", verdict_text(w, "sentence"), text_of(w, "loss"), text_of(w, "order"));
+    qk_report_paragraph(w, "%s %s %s", verdict_text(w, "sentence"), text_of(w, "loss"),
+                        text_of(w, "order"));
 }
 
-static void write_verdict(struct writer *w)
+static void write_verdict(struct qk_report_writer *w)
 {
     struct qk_table t = {0};
     qk_page_heading(&w->page, 2, "Verdict");
@@ -110,14 +101,14 @@ static void write_verdict(struct writer *w)
     repeat(w, "equivalence_bc");
     repeat(w, "equivalence_ac");
     qk_table_contrasts(&t, w->r->numbers);
-    table(w, &t);
+    qk_report_table(w, &t);
     repeat(w, "scale");
-    paragraph(w, "The rule was fixed before the runs. %s", verdict_text(w, "rule"));
+    qk_report_paragraph(w, "The rule was fixed before the runs. %s", verdict_text(w, "rule"));
 }
 
 /* ---- set-up ---- */
 
-static const cJSON *config_of(const struct writer *w, int condition)
+const cJSON *qk_report_config(const struct qk_report_writer *w, int condition)
 {
     const struct qk_condition *c = w->r->numbers->at[condition].condition;
     return cJSON_GetObjectItemCaseSensitive(c->seeds[0].json, "config");
@@ -163,7 +154,7 @@ static void setting(struct qk_table *t, const cJSON *config, const char *name, c
     qk_table_cell(t, "%s", cell);
 }
 
-static void write_settings(struct writer *w, const cJSON *config)
+static void write_settings(struct qk_report_writer *w, const cJSON *config)
 {
     struct qk_table t = {.columns = 2};
     char digits[32];
@@ -184,7 +175,7 @@ static void write_settings(struct writer *w, const cJSON *config)
             "muon_qkvo weight_decay grad_clip");
     setting(&t, config, "schedule / warm-up tokens", "lr_schedule warmup_tokens");
     setting(&t, config, "sequences / accumulation / type", "batch_size grad_accum dtype");
-    table(w, &t);
+    qk_report_table(w, &t);
 }
 
 static const char *why(const struct qk_condition *c)
@@ -215,37 +206,39 @@ static void seed_names(const struct qk_condition *c, char text[256])
         snprintf(text, 256, "not told");
 }
 
-static void write_setup(struct writer *w)
+static void write_setup(struct qk_report_writer *w)
 {
     const struct qk_verdict *v = w->r->numbers;
     const struct qk_combined *c = w->r->combined;
     struct qk_strings list = {0};
     char seeds[256], tokens[32];
     qk_page_heading(&w->page, 2, "Set-up");
-    paragraph(w, "Three language models are trained alike but for the treatment of queries and "
-                 "keys, from the same initial weights, on the same data in the same order:");
+    qk_report_paragraph(
+        w, "Three language models are trained alike but for the treatment of queries and "
+           "keys, from the same initial weights, on the same data in the same order:");
     for (int i = 0; i < c->count; i++)
         item(&list, "%c (%s, `%s`): %s.", c->at[i].letter, qk_condition_name(&c->at[i]),
              c->at[i].mean.tag, why(&c->at[i]));
     end_list(w, &list);
     seed_names(v->at[0].condition, seeds);
-    paragraph(w,
-              "%s training tokens per run, %d seed%s (%s), measured at %d points. Rank is the "
-              "participation ratio PR = (Σσ)²/Σσ² of the singular values σ of one head's keys over "
-              "a fixed probe batch, at the site `%s`, averaged over heads and layers; it lies "
-              "between 1 and the head dimension%s.",
-              qk_group_digits((int64_t)v->tokens, tokens), v->n_seeds, v->n_seeds == 1 ? "" : "s",
-              seeds, v->points, v->site, v->head_dim > 0 ? "" : " (not told here)");
-    const cJSON *config = config_of(w, 0);
+    qk_report_paragraph(
+        w,
+        "%s training tokens per run, %d seed%s (%s), measured at %d points. Rank is the "
+        "participation ratio PR = (Σσ)²/Σσ² of the singular values σ of one head's keys over "
+        "a fixed probe batch, at the site `%s`, averaged over heads and layers; it lies "
+        "between 1 and the head dimension%s.",
+        qk_group_digits((int64_t)v->tokens, tokens), v->n_seeds, v->n_seeds == 1 ? "" : "s", seeds,
+        v->points, v->site, v->head_dim > 0 ? "" : " (not told here)");
+    const cJSON *config = qk_report_config(w, 0);
     if (config != NULL)
         write_settings(w, config);
     else
-        paragraph(w, "The input carries no config.");
+        qk_report_paragraph(w, "The input carries no config.");
 }
 
 /* ---- findings ---- */
 
-static void write_loss(struct writer *w)
+static void write_loss(struct qk_report_writer *w)
 {
     qk_page_heading(&w->page, 2, "Loss");
     figure(w, "1_loss",
@@ -254,7 +247,7 @@ static void write_loss(struct writer *w)
     repeat(w, "loss_bc");
 }
 
-static void write_rank(struct writer *w)
+static void write_rank(struct qk_report_writer *w)
 {
     qk_page_heading(&w->page, 2, "Rank of the keys");
     figure(w, "2_key_pr_causal", "Figure 2. Mean participation ratio of the keys during training.");
@@ -265,7 +258,7 @@ static void write_rank(struct writer *w)
     repeat(w, "order");
 }
 
-static void write_layers(struct writer *w)
+static void write_layers(struct qk_report_writer *w)
 {
     qk_page_heading(&w->page, 2, "Layer by layer");
     figure(w, "3_per_layer", "Figure 3. Participation ratio per layer at the end of training.");
@@ -277,7 +270,7 @@ static void write_layers(struct writer *w)
     repeat(w, "plateau_contrasts");
 }
 
-static void write_gain(struct writer *w)
+static void write_gain(struct qk_report_writer *w)
 {
     qk_page_heading(&w->page, 2, "Gain");
     figure(w, "5_gamma_cv", "Figure 5. Coefficient of variation of the learned key gain.");
@@ -312,7 +305,7 @@ static void measure_row(struct qk_table *t, const struct qk_verdict *v, const ch
         qk_table_number(t, format, value[i]);
 }
 
-static void write_measures(struct writer *w)
+static void write_measures(struct qk_report_writer *w)
 {
     const struct qk_verdict *v = w->r->numbers;
     struct qk_table t = {.columns = 4};
@@ -330,132 +323,23 @@ static void write_measures(struct writer *w)
     measure_row(&t, v, "largest logit", NULL, "max_logit", "%.2f");
     if (qk_table_rows(&t) > 0) {
         qk_page_heading(&w->page, 2, "Other measures");
-        table(w, &t);
-        paragraph(w,
-                  "RoPE is not rank-preserving over stacked positions, so the %d sites are not "
-                  "interchangeable; the PR of QKᵀ is the one that does not change when a factor "
-                  "moves from keys to queries.",
-                  3);
+        qk_report_table(w, &t);
+        qk_report_paragraph(
+            w,
+            "RoPE is not rank-preserving over stacked positions, so the %d sites are not "
+            "interchangeable; the PR of QKᵀ is the one that does not change when a factor "
+            "moves from keys to queries.",
+            3);
     }
     qk_table_free(&t);
 }
 
-/* ---- published values ---- */
-
-struct published_summary {
-    double last, least, least_tokens, train, val;
-};
-
-static struct published_summary summarise(int condition)
-{
-    const struct qk_published_point *p = qk_published_causal50m;
-    const struct qk_published_point *end = &p[QK_PUBLISHED_POINTS - 1];
-    struct published_summary s = {end->at[condition].pr, INFINITY, 0, end->at[condition].train,
-                                  end->at[condition].val};
-    for (int i = 0; i < QK_PUBLISHED_POINTS; i++)
-        if (p[i].at[condition].pr < s.least) {
-            s.least = p[i].at[condition].pr;
-            s.least_tokens = p[i].tokens;
-        }
-    return s;
-}
-
-static void published_rows(struct qk_table *t, const struct qk_verdict *v)
-{
-    for (int i = 0; i < 3; i++) {
-        struct published_summary s = summarise(i);
-        const struct qk_trajectory *at = &v->at[i];
-        qk_table_cell(t, "%c %s", 'A' + i, qk_condition_name(at->condition));
-        qk_table_cell(t, "%.2f", s.last);
-        qk_table_number(t, "%.2f", at->last_pr);
-        qk_table_cell(t, "%.0f", 100 * s.last / QK_PUBLISHED_HEAD_DIM);
-        qk_table_number(t, "%.0f", v->head_dim > 0 ? 100 * at->last_pr / v->head_dim : NAN);
-        qk_table_cell(t, "%.2f at %.2f M", s.least, s.least_tokens / 1e6);
-        qk_table_cell(t, "%.2f at %.3g M", at->least_pr, at->least_tokens / 1e6);
-        qk_table_cell(t, "%.3f", s.val);
-        qk_table_number(t, "%.3f", at->val_loss);
-    }
-}
-
-static void published_contrasts(struct qk_table *t, const struct qk_verdict *v)
-{
-    static const int pair[QK_CONTRASTS][2] = {{0, 1}, {1, 2}, {0, 2}};
-    for (int i = 0; i < QK_CONTRASTS; i++) {
-        struct published_summary a = summarise(pair[i][0]), b = summarise(pair[i][1]);
-        qk_table_cell(t, "%c−%c", v->contrast[i].plus, v->contrast[i].minus);
-        qk_table_cell(t, "%+.2f", a.last - b.last);
-        qk_table_number(t, "%+.2f", v->contrast[i].pr.mean);
-        qk_table_cell(t, "%+.3f", a.train - b.train);
-        qk_table_number(t, "%+.3f", v->contrast[i].train.mean);
-        qk_table_cell(t, "%+.3f", a.val - b.val);
-        qk_table_number(t, "%+.3f", v->contrast[i].val.mean);
-    }
-}
-
-/* Is what was trained here the published model? */
-static bool same_model(const struct writer *w)
-{
-    const cJSON *config = config_of(w, 0);
-    static const struct {
-        const char *key;
-        double value;
-    } size[] = {{"d_model", 2048}, {"n_layers", 32}, {"n_heads", 16},
-                {"n_kv_heads", 8}, {"d_ff", 8192},   {"seq_len", 2048}};
-    for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
-        const cJSON *value = cJSON_GetObjectItemCaseSensitive(config, size[i].key);
-        if (!cJSON_IsNumber(value) || value->valuedouble != size[i].value)
-            return false;
-    }
-    return true;
-}
-
-static void write_published(struct writer *w)
-{
-    static const char *const rows[] = {"condition",     "PR published",  "PR here",
-                                       "% of hd publ.", "% of hd here",  "least published",
-                                       "least here",    "val published", "val here"};
-    static const char *const contrasts[] = {"contrast",     "ΔPR published", "ΔPR here",
-                                            "Δtrain publ.", "Δtrain here",   "Δval publ.",
-                                            "Δval here"};
-    const struct qk_verdict *v = w->r->numbers;
-    struct qk_table t = {.columns = 9};
-    qk_page_heading(&w->page, 2, "Published values beside ours");
-    if (same_model(w))
-        paragraph(w,
-                  "The original study's published results (%s) come from a model of the same "
-                  "size, with one seed.",
-                  qk_published_source);
-    else
-        paragraph(w,
-                  "The original study's published results (%s) come from a different model: 1.577 "
-                  "billion parameters, 32 layers, head dimension 128, 49.15 M tokens, one seed. "
-                  "PR is capped by the head dimension, so values cannot be compared; signs, order "
-                  "and shape can.",
-                  qk_published_source);
-    for (int i = 0; i < 9; i++)
-        qk_table_cell(&t, "%s", rows[i]);
-    published_rows(&t, v);
-    table(w, &t);
-    t.columns = 7;
-    for (int i = 0; i < 7; i++)
-        qk_table_cell(&t, "%s", contrasts[i]);
-    published_contrasts(&t, v);
-    table(w, &t);
-    double ab = summarise(0).last - summarise(1).last, bc = summarise(1).last - summarise(2).last;
-    paragraph(w,
-              "The published pattern by the same rule is %s, here it is %s. The published "
-              "validation batches were redrawn at every probe, which moves its validation loss by "
-              "about ±0.1; ours are fixed.",
-              qk_pattern_label(qk_pattern_of(ab, bc, ab + bc, v->tolerance)),
-              qk_pattern_label(v->pattern));
-}
-
 /* ---- reservations and context ---- */
 
-static void write_rate_limitation(const struct writer *w, struct qk_strings *list)
+static void write_rate_limitation(const struct qk_report_writer *w, struct qk_strings *list)
 {
     char muon[64], adamw[64], schedule[64];
-    const cJSON *config = config_of(w, 0);
+    const cJSON *config = qk_report_config(w, 0);
     config_value(config, "muon_lr", muon);
     config_value(config, "adamw_lr", adamw);
     config_value(config, "lr_schedule", schedule);
@@ -466,7 +350,7 @@ static void write_rate_limitation(const struct writer *w, struct qk_strings *lis
          muon, adamw, schedule);
 }
 
-static void write_limitations(struct writer *w)
+static void write_limitations(struct qk_report_writer *w)
 {
     const struct qk_verdict *v = w->r->numbers;
     struct qk_strings list = {0};
@@ -481,7 +365,7 @@ static void write_limitations(struct writer *w)
     item(&list, "The replicate is the seed: points of one run and layers of one network are not "
                 "independent.");
     write_rate_limitation(w, &list);
-    if (!same_model(w))
+    if (!qk_report_same_model(w))
         item(&list,
              "The model is small. A head dimension of %d leaves PR little room, and what "
              "holds here need not hold at 1.6 billion parameters.",
@@ -490,7 +374,8 @@ static void write_limitations(struct writer *w)
          "One architecture, one data mix, one optimiser; training stops after %s "
          "tokens, far from convergence.",
          qk_group_digits((int64_t)v->tokens, tokens));
-    const cJSON *decay = cJSON_GetObjectItemCaseSensitive(config_of(w, 0), "qk_gain_weight_decay");
+    const cJSON *decay =
+        cJSON_GetObjectItemCaseSensitive(qk_report_config(w, 0), "qk_gain_weight_decay");
     if (!cJSON_IsNumber(decay) || decay->valuedouble != 0)
         item(&list, "Weight decay acts on the learned gain and not on the frozen one, as in the "
                     "original: A and B differ in that too.");
@@ -503,12 +388,12 @@ static void write_limitations(struct writer *w)
     end_list(w, &list);
 }
 
-static void write_prior_work(struct writer *w)
+static void write_prior_work(struct qk_report_writer *w)
 {
     struct qk_strings list = {0};
     qk_page_heading(&w->page, 2, "Prior work");
-    paragraph(w, "This repeats the comparison of %s; nothing in it is claimed as new.",
-              qk_published_source);
+    qk_report_paragraph(w, "This repeats the comparison of %s; nothing in it is claimed as new.",
+                        qk_published_source);
     item(&list,
          "QK-Norm: Henry et al. 2020 (arXiv 2010.04245), ViT-22B (Dehghani et al. 2023); per "
          "head with a gain shared by heads in Qwen3 and Gemma 3, and without any gain, as in "
@@ -526,109 +411,13 @@ static void write_prior_work(struct writer *w)
     end_list(w, &list);
 }
 
-/* ---- how it was made ---- */
-
-static bool is_plain(const char *word)
-{
-    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                               "_-./=:,+@%";
-    return word[0] != '\0' && word[strspn(word, safe)] == '\0';
-}
-
-/* One command line; words a shell would touch are quoted. */
-static void add_command(struct qk_buffer *to, const cJSON *provenance)
-{
-    const cJSON *word;
-    bool first = true;
-    cJSON_ArrayForEach(word, cJSON_GetObjectItemCaseSensitive(provenance, "argv"))
-    {
-        if (!cJSON_IsString(word))
-            continue;
-        const char *quote = is_plain(word->valuestring) ? "" : "'";
-        qk_buffer_format(to, "%s%s%s%s", first ? "" : " ", quote, word->valuestring, quote);
-        first = false;
-    }
-    if (!first)
-        qk_buffer_text(to, "\n");
-}
-
-/* Input files with their hashes, each path once. */
-static void add_inputs(struct qk_table *t, const cJSON *provenance)
-{
-    const cJSON *input;
-    cJSON_ArrayForEach(input, cJSON_GetObjectItemCaseSensitive(provenance, "inputs"))
-    {
-        const cJSON *path = cJSON_GetObjectItemCaseSensitive(input, "path");
-        const cJSON *hash = cJSON_GetObjectItemCaseSensitive(input, "sha256");
-        bool known = !cJSON_IsString(path) || !cJSON_IsString(hash);
-        for (int i = 0; i < qk_table_rows(t) && !known; i++)
-            known = strcmp(qk_table_at(t, i, 0), path->valuestring) == 0;
-        if (!known) {
-            qk_table_cell(t, "%s", path->valuestring);
-            qk_table_cell(t, "%s", hash->valuestring);
-        }
-    }
-}
-
-static void add_made(struct qk_buffer *commands, struct qk_table *inputs, const cJSON *provenance)
-{
-    add_command(commands, provenance);
-    add_inputs(inputs, provenance);
-}
-
-static void add_run(struct qk_buffer *commands, struct qk_table *inputs, const cJSON *results)
-{
-    const cJSON *made;
-    cJSON_ArrayForEach(made, cJSON_GetObjectItemCaseSensitive(results, "made_from"))
-    {
-        add_made(commands, inputs, made);
-    }
-    add_made(commands, inputs, cJSON_GetObjectItemCaseSensitive(results, "provenance"));
-}
-
-static void write_made(struct writer *w)
-{
-    const struct qk_combined *c = w->r->combined;
-    struct qk_buffer commands = {0};
-    struct qk_table inputs = {.columns = 2};
-    qk_table_cell(&inputs, "file");
-    qk_table_cell(&inputs, "SHA-256");
-    for (int i = 0; i < c->count; i++)
-        for (int s = 0; s < c->at[i].n_seeds; s++)
-            add_run(&commands, &inputs, c->at[i].seeds[s].json);
-    add_made(&commands, &inputs, cJSON_GetObjectItemCaseSensitive(c->json, "provenance"));
-    add_made(&commands, &inputs, cJSON_GetObjectItemCaseSensitive(w->r->verdict, "provenance"));
-    char *own = qk_provenance_text(w->r->provenance);
-    cJSON *json = own != NULL ? cJSON_Parse(own) : NULL;
-    add_made(&commands, &inputs, json);
-    cJSON_Delete(json);
-    free(own);
-    qk_page_heading(&w->page, 2, "How it was made");
-    paragraph(w,
-              "Every file records the command that made it and the hashes of what it was made "
-              "from; `qk-aggregate` %s wrote this page from them.",
-              QK_VERSION);
-    if (!isnan(c->elapsed_s))
-        paragraph(w, "Training took %.0f s in all.", c->elapsed_s);
-    qk_page_fold(&w->page, "Commands");
-    qk_page_code(&w->page, commands.size > 0 ? commands.at : "(not recorded)");
-    qk_page_unfold(&w->page);
-    if (qk_table_rows(&inputs) > 0) {
-        qk_page_fold(&w->page, "Inputs and their hashes");
-        qk_page_table(&w->page, &inputs);
-        qk_page_unfold(&w->page);
-    }
-    qk_table_free(&inputs);
-    qk_buffer_free(&commands);
-}
-
-static void write_numbers(struct writer *w)
+static void write_numbers(struct qk_report_writer *w)
 {
     struct qk_table t = {0};
     qk_page_heading(&w->page, 2, "All points");
     qk_page_fold(&w->page, "Mean PR, training and validation loss at every point");
     qk_table_trajectory(&t, w->r->numbers);
-    table(w, &t);
+    qk_report_table(w, &t);
     qk_page_unfold(&w->page);
 }
 
@@ -678,7 +467,7 @@ static int check_verdict(const struct qk_report *r, struct qk_err *err)
 static int write_page(struct qk_buffer *to, const struct qk_report *r, bool html,
                       struct qk_err *err)
 {
-    struct writer w = {.r = r, .err = err, .link = relative(r->out, r->figures)};
+    struct qk_report_writer w = {.r = r, .err = err, .link = relative(r->out, r->figures)};
     qk_page_begin(&w.page, html, verdict_text(&w, "title"));
     write_summary(&w);
     write_verdict(&w);
@@ -689,11 +478,11 @@ static int write_page(struct qk_buffer *to, const struct qk_report *r, bool html
     write_gain(&w);
     write_measures(&w);
     if (r->published)
-        write_published(&w);
+        qk_report_published(&w);
     write_numbers(&w);
     write_limitations(&w);
     write_prior_work(&w);
-    write_made(&w);
+    qk_report_made(&w);
     qk_page_end(&w.page);
     free(w.link);
     if (w.failed)

@@ -95,14 +95,14 @@ static void gamma_of_chosen_layers(void **state)
 static void seeds_give_a_band(void **state)
 {
     (void)state;
-    static const double shift[3][2] = {{1, -1}, {0.5, -0.5}, {0, 0}};
+    static const double shift[3][3] = {{1, -1, 0}, {0.5, -0.5, 0}, {0, 0, 0}};
     cJSON *json = cJSON_CreateObject();
     for (int i = 0; i < 3; i++) {
         char letter[2] = {(char)('A' + i), '\0'};
-        cJSON_AddItemToObject(json, letter, causal_condition(i, shift[i], 2));
+        cJSON_AddItemToObject(json, letter, causal_condition(i, shift[i], 3));
     }
     plot("2_key_pr_causal", json);
-    has("# seeds: 2\n");
+    has("# seeds: 3\n");
     has("\n0 86.85 85.85 87.85\n");
     forget();
 }
