@@ -48,4 +48,11 @@ int qk_edge_save(struct qk_edge *e, struct qk_device *d, struct qk_model *m,
 /* "runs/b.h5.partial", A's path or "none": the last checkpoint that is good, for sentences. */
 const char *qk_edge_last_good(const struct qk_edge *e);
 
+/* The config of --config, with the hash of its text, or of --from, with --set and --seed applied
+ * (edge_config.c). */
+int qk_edge_config_of_file(const struct qk_train_options *o, struct qk_config *config,
+                           char sha256[QK_SHA256_HEX], struct qk_err *err);
+int qk_edge_config_of_checkpoint(const struct qk_train_options *o, const struct qk_config *from,
+                                 struct qk_config *config, struct qk_err *err);
+
 #endif
