@@ -33,8 +33,8 @@ void qk_page_code(struct qk_page *p, const char *text);
 void qk_page_fold(struct qk_page *p, const char *summary);
 void qk_page_unfold(struct qk_page *p);
 
-/* NAME.svg of `folder` inlined; in Markdown a link to NAME.png (NAME.svg where that is missing) under
- * `link`, the way from the page to `folder`.  The file must be there. */
+/* NAME.svg of `folder` inlined; in Markdown a link to NAME.png (NAME.svg where that is missing)
+ * under `link`, the way from the page to `folder`.  The file must be there. */
 int qk_page_figure(struct qk_page *p, const char *folder, const char *link, const char *name,
                    const char *caption, struct qk_err *err);
 

@@ -143,8 +143,7 @@ static int read_gamma_final(struct qk_results *r, const char *where, struct qk_e
         r->gamma_sd[l] = qk_stats_sd(values, n);
         free(values);
         if (bad)
-            return qk_fail(err, "%s: 'gamma_final' has no list of numbers for layer %d", where,
-                           l);
+            return qk_fail(err, "%s: 'gamma_final' has no list of numbers for layer %d", where, l);
         r->head_dim = n;
     }
     return 0;

@@ -30,11 +30,11 @@ const char *qk_pattern_label(enum qk_pattern p)
 const char *qk_pattern_meaning(enum qk_pattern p)
 {
     static const char *const meanings[] = {
-        "the learned gain drives the difference",
-        "the normalisation, not its learned gain, drives the difference",
+        "the learned gain drives the difference in mean key rank",
+        "the normalisation, not its gain, drives the difference in mean key rank",
         "freezing the gain sets B apart, and the learned gain undoes it",
-        "the gain and the normalisation both change key rank",
-        "neither the gain nor the normalisation changes key rank",
+        "the gain and the normalisation both change mean key rank",
+        "neither the gain nor the normalisation moves mean key rank by 1.0",
         "the three differences straddle the tolerance and form no pattern"};
     return meanings[p];
 }

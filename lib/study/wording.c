@@ -218,15 +218,22 @@ static void say_null(const struct speech *to)
 
 /* ---- layers and gains ---- */
 
+/* A mean near 0 of large differences is no absence of an effect. */
+static const char *cancels(const struct qk_contrast *k)
+{
+    return fabs(k->layer_mean) < QK_TOLERANCE_PR && k->layer_abs >= QK_TOLERANCE_PR
+               ? ", layers cancelling in the mean"
+               : "";
+}
+
 static void say_layers(const struct speech *to)
 {
     const struct qk_contrast *ab = &to->v->contrast[QK_AB], *bc = &to->v->contrast[QK_BC];
     say(to, "layers",
-        "Layer by layer A is above B in %d of %d layers (mean %+.2f, mean size %.2f) and B above C "
-        "in %d "
-        "(mean %+.2f, mean size %.2f); layers of one network are not replicates",
-        ab->layers_above, to->v->layers, ab->layer_mean, ab->layer_abs, bc->layers_above,
-        bc->layer_mean, bc->layer_abs);
+        "Layer by layer A is above B in %d of %d layers (mean %+.2f, mean size %.2f%s) and B above "
+        "C in %d (mean %+.2f, mean size %.2f%s); layers of one network are not replicates",
+        ab->layers_above, to->v->layers, ab->layer_mean, ab->layer_abs, cancels(ab),
+        bc->layers_above, bc->layer_mean, bc->layer_abs, cancels(bc));
 }
 
 static void say_gain(const struct speech *to)
@@ -331,15 +338,15 @@ static bool undecided(const struct qk_verdict *v)
 static char *title_of(const struct qk_verdict *v)
 {
     static const char *const titles[] = {
-        "The learned gain of QK-Norm changes key rank, the normalisation does not",
-        "The normalisation changes key rank, its learned gain does not",
-        "Freezing the gain of QK-Norm changes key rank, learning it does not",
-        "Learned gain and normalisation both change key rank",
-        "Neither QK-Norm's gain nor the normalisation changes key rank",
-        "Key rank differs between conditions, but in no clear pattern"};
+        "The learned gain of QK-Norm changes mean key rank, the normalisation does not",
+        "The normalisation changes mean key rank, its learned gain does not",
+        "Freezing the gain of QK-Norm changes mean key rank, learning it does not",
+        "Learned gain and normalisation both change mean key rank",
+        "Neither QK-Norm's gain nor the normalisation moves mean key rank by 1 PR",
+        "Mean key rank differs between conditions, but in no clear pattern"};
     if (undecided(v))
         return qk_format(
-            "Inconclusive: %d seeds do not settle whether the learned gain changes key rank",
+            "Inconclusive: %d seeds do not settle whether the learned gain changes mean key rank",
             v->n_seeds);
     return qk_format("%s%s", titles[v->pattern], v->n_seeds == 1 ? " (one seed)" : "");
 }
@@ -348,10 +355,10 @@ static void add_headline(const struct speech *to, cJSON *json)
 {
     const struct qk_paired *s = &to->v->contrast[QK_AB].pr;
     if (undecided(to->v)) {
-        char *text =
-            qk_format("With %d seeds the 90 %% interval of A−B, [%.2f, %.2f] PR, straddles the "
-                      "margin of ±%.1f: whether the learned gain changes key rank is inconclusive.",
-                      s->n, s->low90, s->high90, to->v->tolerance);
+        char *text = qk_format(
+            "With %d seeds the 90 %% interval of A−B, [%.2f, %.2f] PR, straddles the "
+            "margin of ±%.1f: whether the learned gain changes mean key rank is inconclusive.",
+            s->n, s->low90, s->high90, to->v->tolerance);
         cJSON_AddStringToObject(json, "sentence", text);
         free(text);
         return;

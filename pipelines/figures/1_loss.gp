@@ -38,7 +38,7 @@ gap = 0.055 * span
 load "ends.gp"
 plot for [i = 1:seeds > 1 ? n : 0] data index i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb colour(number(i)), \
      for [i = 1:n] data index i - 1 using (millions($1)):2 with linespoints linestyle number(i), \
-     for [i = 1:n] data index i - 1 using (millions($1)):5 with lines linestyle number(i) dashtype (10, 6) linewidth 1.2 * big
+     for [i = 1:n] data index i - 1 using (millions($1)):5 with lines linestyle number(i) dashtype (9, 9) linewidth 1.2 * big
 
 # ---- differences ----
 do for [i = 101:102] { unset label i }
@@ -68,6 +68,6 @@ if (n > 1) {
     load "ends.gp"
     plot for [i = 1:seeds > 1 ? m : 0] data index n + i - 1 using (millions($1)):3:4 with filledcurves linecolor rgb colour(number(i + 1)), \
          for [i = 1:m] data index n + i - 1 using (millions($1)):2 with linespoints linestyle number(i + 1), \
-         for [i = 1:m] data index n + i - 1 using (millions($1)):5 with lines linestyle number(i + 1) dashtype (10, 6) linewidth 1.2 * big
+         for [i = 1:m] data index n + i - 1 using (millions($1)):5 with lines linestyle number(i + 1) dashtype (9, 9) linewidth 1.2 * big
 }
 unset multiplot

@@ -38,7 +38,7 @@ array sizes[6] = [0.9, 0.75, 0.65, 0.6, 0.6, 0.6]
 do for [k = 1:6] {
     set style line k linecolor rgb colour(k) linewidth widths[k] * big dashtype 1 pointtype shapes[k] pointsize sizes[k] * big
 }
-set style line 10 linecolor rgb "#808080" linewidth 1.2 * big dashtype (8, 6)
+set style line 10 linecolor rgb "#808080" linewidth 1.2 * big dashtype (8, 10)
 set style line 11 linecolor rgb "#e4e4e4" linewidth 0.8 * big dashtype 1
 set style line 12 linecolor rgb "#404040" linewidth 1.0 * big dashtype 1
 

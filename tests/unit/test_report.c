@@ -157,7 +157,7 @@ static void reports_pass_their_own_lint(void **state)
     assert_works(write_report(&text, judged, out, false, &err));
     assert_works(qk_lint_text(text.at, "report.md", &err));
     static const char *const parts[] = {
-        "# Learned gain and normalisation both change key rank (one seed)\n",
+        "# Learned gain and normalisation both change mean key rank (one seed)\n",
         "> **Verdict:**",
         "## TL;DR",
         "## Set-up",

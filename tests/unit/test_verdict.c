@@ -97,6 +97,28 @@ static void layers_are_compared(void **state)
     forget();
 }
 
+/* B-C = +2 and -2 in two layers each: the mean says nothing happened. */
+static void layers_that_cancel_are_told(void **state)
+{
+    (void)state;
+    cJSON *json = causal_combined();
+    const cJSON *b = cJSON_GetObjectItem(cJSON_GetObjectItem(json, "B"), "layer_pr");
+    cJSON *c = cJSON_GetObjectItem(cJSON_GetObjectItem(json, "C"), "layer_pr");
+    for (int l = 0; l < CAUSAL_LAYERS; l++) {
+        const double last =
+            cJSON_GetArrayItem(cJSON_GetArrayItem(b, l), QK_PUBLISHED_POINTS - 1)->valuedouble;
+        cJSON_ReplaceItemInArray(cJSON_GetArrayItem(c, l), QK_PUBLISHED_POINTS - 1,
+                                 cJSON_CreateNumber(last + (l % 2 ? 2 : -2)));
+    }
+    judge(json);
+    cJSON *out = qk_verdict_json(&verdict);
+    const char *said =
+        cJSON_GetObjectItem(cJSON_GetObjectItem(out, "sentences"), "layers")->valuestring;
+    assert_non_null(strstr(said, "B above C in 2 (mean +0.00, mean size 2.00, layers cancelling"));
+    cJSON_Delete(out);
+    forget();
+}
+
 static void a_small_difference_kills(void **state)
 {
     (void)state;
@@ -226,6 +248,7 @@ int main(void)
         cmocka_unit_test(published_values_come_out),
         cmocka_unit_test(sign_changes_are_counted),
         cmocka_unit_test(layers_are_compared),
+        cmocka_unit_test(layers_that_cancel_are_told),
         cmocka_unit_test(a_small_difference_kills),
         cmocka_unit_test(sentences_carry_numbers_and_the_reservation),
         cmocka_unit_test(seeds_are_paired),
