@@ -60,15 +60,20 @@ char *qk_strdup(const char *s)
     return memcpy(qk_alloc(n, 1), s, n);
 }
 
+static char *format_list(const char *format, va_list args)
+{
+    char *s;
+    if (vasprintf(&s, format, args) < 0)
+        out_of_memory(0);
+    return s;
+}
+
 char *qk_format(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    char *s;
-    int n = vasprintf(&s, format, args);
+    char *s = format_list(format, args);
     va_end(args);
-    if (n < 0)
-        out_of_memory(0);
     return s;
 }
 
@@ -149,12 +154,9 @@ void qk_buffer_format(struct qk_buffer *b, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    char *s;
-    int n = vasprintf(&s, format, args);
+    char *s = format_list(format, args);
     va_end(args);
-    if (n < 0)
-        out_of_memory(0);
-    qk_buffer_add(b, s, (size_t)n);
+    qk_buffer_text(b, s);
     free(s);
 }
 
