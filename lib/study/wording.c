@@ -311,7 +311,8 @@ static cJSON *caveats(const struct qk_verdict *v)
     cJSON *list = cJSON_CreateArray();
     if (v->n_seeds == 1)
         add_caveat(list, "One seed per condition: the variance between seeds is not known, so no "
-                         "difference here can be called significant.");
+                         "difference here can be called significant, and one below the tolerance "
+                         "is no test of equivalence.");
     else if (v->n_seeds < 6) {
         char *text = qk_format("%d seeds: the exact sign-flip test cannot go below p = %.3f; six "
                                "seeds are the fewest that can reach 0.05.",
