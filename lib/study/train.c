@@ -217,18 +217,43 @@ static int look_at_start(struct trainer *t, struct qk_err *err)
 
 /* ---- a step ---- */
 
-static int fail_nonfinite(struct trainer *t, const char *what, struct qk_err *err)
+static int fail_nonfinite_loss(struct trainer *t, struct qk_err *err)
 {
-    const int64_t step = t->edge.step + 1, L = t->edge.config.n_layers;
+    const int64_t L = t->edge.config.n_layers;
     const int layer = qk_model_find_nonfinite(t->model);
-    char place[64] = "the loss itself (final norm and head)";
+    char place[64] = "the final norm and head";
     if (layer < 0)
         snprintf(place, sizeof place, "the embedding");
     else if (layer < L)
         snprintf(place, sizeof place, "layer %d", layer);
-    return qk_fail(err,
-                   "step %" PRId64 ": the %s is not finite, first in %s; last good checkpoint: %s",
-                   step, what, place, qk_edge_last_good(&t->edge));
+    return qk_fail(
+        err, "step %" PRId64 ": the loss is not finite, first in %s; last good checkpoint: %s",
+        t->edge.step + 1, place, qk_edge_last_good(&t->edge));
+}
+
+/* The loss was finite: name the first tensor whose gradient is not. */
+static int fail_nonfinite_gradient(struct trainer *t, struct qk_err *err)
+{
+    const struct qk_params *p = qk_model_params(t->model);
+    const char *name = "their sum";
+    for (int i = 0; i < p->count; i++) {
+        if (p->at[i].group == QK_GROUP_FROZEN)
+            continue;
+        float *g = qk_alloc((size_t)p->at[i].count, sizeof *g);
+        t->d->ops->get(t->d, g, qk_at(qk_model_gradients(t->model), p->at[i].offset),
+                       p->at[i].count);
+        bool finite = true;
+        for (int64_t k = 0; finite && k < p->at[i].count; k++)
+            finite = isfinite(g[k]);
+        free(g);
+        if (finite)
+            continue;
+        name = p->at[i].name;
+        break;
+    }
+    return qk_fail(
+        err, "step %" PRId64 ": the gradient is not finite, first in %s; last good checkpoint: %s",
+        t->edge.step + 1, name, qk_edge_last_good(&t->edge));
 }
 
 /* Gradients of the whole batch, in micro-batches; *loss is its mean. */
@@ -248,7 +273,7 @@ static int accumulate(struct trainer *t, double *loss, struct qk_err *err)
         for (int64_t i = 0; i < B * T; i++)
             sum += t->nll[i];
         if (!isfinite(sum))
-            return fail_nonfinite(t, "loss", err);
+            return fail_nonfinite_loss(t, err);
     }
     *loss = sum / (double)qk_tokens_per_step(c);
     return 0;
@@ -276,7 +301,7 @@ static int one_step(struct trainer *t, struct qk_err *err)
                           factor, &norm, err) != 0)
         return -1;
     if (!isfinite(norm))
-        return fail_nonfinite(t, "gradient", err);
+        return fail_nonfinite_gradient(t, err);
     const int64_t before = e->tokens_seen;
     e->step++;
     e->tokens_seen += qk_tokens_per_step(&e->config);
