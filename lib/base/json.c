@@ -45,16 +45,19 @@ cJSON *qk_json_parse(const char *text, const char *where, struct qk_err *err)
     return parse(text, 1, where, err);
 }
 
+cJSON *qk_json_parse_bytes(const struct qk_buffer *text, const char *where, struct qk_err *err)
+{
+    if (text->size && memchr(text->at, '\0', text->size))
+        return qk_fail_null(err, "%s: malformed JSON: a zero byte", where);
+    return qk_json_parse(text->size ? text->at : "", where, err);
+}
+
 cJSON *qk_json_read(const char *path, struct qk_err *err)
 {
     struct qk_buffer text = {0};
     cJSON *value = NULL;
-    if (qk_text_slurp(path, &text, err) == 0) {
-        if (memchr(text.at, '\0', text.size))
-            qk_fail(err, "%s: malformed JSON: a zero byte", path);
-        else
-            value = qk_json_parse(text.at, path, err);
-    }
+    if (qk_text_slurp(path, &text, err) == 0)
+        value = qk_json_parse_bytes(&text, path, err);
     qk_buffer_free(&text);
     return value;
 }

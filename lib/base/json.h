@@ -9,9 +9,12 @@
 #include <stdio.h>
 
 #include "err.h"
+#include "mem.h"
 
 /* Parse a text: the whole of it must be one value.  `where` names it in errors. */
 cJSON *qk_json_parse(const char *text, const char *where, struct qk_err *err);
+/* The same of a whole file's bytes, which must not hold a zero byte. */
+cJSON *qk_json_parse_bytes(const struct qk_buffer *text, const char *where, struct qk_err *err);
 /* Read a file ("-" is stdin). */
 cJSON *qk_json_read(const char *path, struct qk_err *err);
 /* Read a file of JSON lines into an array; blank lines are skipped. */

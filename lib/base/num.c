@@ -51,7 +51,9 @@ int qk_parse_count(const char *s, int64_t *value, struct qk_err *err)
     memcpy(digits, s, n - 1);
     digits[n - 1] = '\0';
     double v = strtod(digits, &end) * factor;
-    if (*end || end == digits || v > 9e15 || fabs(v - nearbyint(v)) > 1e-6)
+    if (v > 9e15)
+        return qk_fail(err, "'%.80s' is too large a count", s);
+    if (*end || end == digits || fabs(v - nearbyint(v)) > 1e-6)
         return qk_fail(err, "'%.80s' does not come to a whole number", s);
     *value = (int64_t)nearbyint(v);
     return 0;

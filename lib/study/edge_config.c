@@ -30,7 +30,7 @@ int qk_edge_config_of_file(const struct qk_train_options *o, struct qk_config *c
     int bad = qk_text_slurp(o->config_path, &text, err);
     if (!bad) {
         qk_sha256_bytes(text.at, text.size, sha256);
-        json = qk_json_parse(text.at ? text.at : "", o->config_path, err);
+        json = qk_json_parse_bytes(&text, o->config_path, err);
     }
     qk_buffer_free(&text);
     if (!json)

@@ -7,7 +7,7 @@
  *     without:NAME                 no such attribute, or no such array
  *     config:KEY=JSON              another value of a config key; "config:KEY=" removes it
  *     nan:ARRAY  inf:ARRAY         the first number
- *     value:ARRAY=N  last:ARRAY=N  the first number, the last one
+ *     value:ARRAY=N                the first number; second:, last: another one
  *     wide:ARRAY                   one row too many
  *     as:ARRAY=TYPE                stored as another type ("int32", "float64", ...)
  *     full                         a keys dump with its rows
@@ -311,6 +311,8 @@ static void change_numbers(const char *verb, const char *name, const char *value
         a->values[0] = INFINITY;
     else if (strcmp(verb, "value") == 0)
         a->values[0] = strtod(value, NULL);
+    else if (strcmp(verb, "second") == 0)
+        a->values[1] = strtod(value, NULL);
     else if (strcmp(verb, "last") == 0)
         a->values[a->count - 1] = strtod(value, NULL);
     else
