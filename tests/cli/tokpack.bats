@@ -153,6 +153,21 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
     [ "$(head -n 4 <<<"$output" | paste -sd' ')" = "$(printf 'documents\t2 duplicates\t0 tokens\t4 bytes\t2')" ]
 }
 
+@test "above 65,536 ids tokens are uint32" {
+    jq -c '.added_tokens += [{id: 65535, content: "<far>", normalized: false}]' "$golden/gpt2.json" >narrow.json
+    jq -c '.added_tokens += [{id: 65536, content: "<far>", normalized: false}]' "$golden/gpt2.json" >wide.json
+    printf '<far>a\n\n\n<far>b' >far.txt
+    for k in narrow:65535:U16 wide:65536:U32; do
+        IFS=: read -r name id type <<<"$k"
+        qk-tokpack -q --tokenizer $name.json --no-eot --probe 1x1 far.txt -o $name.h5
+        [ "$(h5dump -H $name.h5 | grep -c "H5T_STD_${type}LE")" -eq 2 ]
+        numbers $name.h5 /train/tokens >ids
+        numbers $name.h5 /probe/tokens >>ids
+        [ "$(grep -cx $id ids)" -eq 2 ]
+        [ "$(h5dump -a vocab_size $name.h5 | grep -oE '\(0\): [0-9]+' | cut -d' ' -f2)" -eq $((id + 1)) ]
+    done
+}
+
 @test "no end-of-text token on request" {
     qk-tokpack -q --train-bpe 300 --no-eot text.txt -o t.h5
     ! numbers t.h5 /train/tokens | grep -qx 0
