@@ -1,7 +1,8 @@
 # Figures: DIR/NAME.dat from a combined.json, DIR/NAME.png and DIR/NAME.svg from that and figures/NAME.gp.
+# gnuplot wants a UTF-8 locale for its degree sign, whatever the caller has.
 
 drawn = $(foreach f,$(FIGURES),$(1)/$(f).png $(1)/$(f).svg)
-draw = gnuplot -e "data='$<'; out='$@.tmp$(suffix $@)'" $(word 2,$^) && mv $@.tmp$(suffix $@) $@
+draw = LC_ALL=C.UTF-8 gnuplot -e "data='$<'; out='$@.tmp$(suffix $@)'" $(word 2,$^) && mv $@.tmp$(suffix $@) $@
 
 # $(call drawing,DIR,COMBINED)
 define drawing
