@@ -31,6 +31,15 @@ check-sanitize:
 	+@$(MAKE) --no-print-directory SANITIZE=address,undefined DEBUG=1 \
 	    TESTS="$(or $(TESTS),$(wildcard tests/unit/test_*.c tests/cli/*.bats))" check
 
+# Valgrind knows no AVX-512, so for a plainer processor; libraries choose their kernels by what it shows.
+.PHONY: check-valgrind
+check-valgrind:
+	+@$(MAKE) --no-print-directory MARCH=x86-64-v2 DEBUG=1 valgrind-smoke
+
+.PHONY: valgrind-smoke
+valgrind-smoke: bin $(MAKE_INPUT)
+	@tests/valgrind $(BUILD)
+
 .PHONY: bench
 bench: bin
 	@tests/bench/run $(BUILD)/bin

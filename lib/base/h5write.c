@@ -49,6 +49,7 @@ static hid_t create_array(struct qk_h5 *f, const char *object, enum qk_type type
     H5Pclose(links);
     return set;
 }
+
 int qk_h5_write(struct qk_h5 *f, const char *object, enum qk_type type, int rank,
                 const int64_t *dims, enum qk_type memory, const void *from, int zstd_level,
                 struct qk_err *err)
@@ -56,6 +57,9 @@ int qk_h5_write(struct qk_h5 *f, const char *object, enum qk_type type, int rank
     struct qk_h5_layout layout = {.rank = rank, .zstd_level = zstd_level};
     hsize_t size[QK_MOST_DIMS], chunk[QK_MOST_DIMS];
     int64_t count = 1;
+    if (rank < 1 || rank > QK_MOST_DIMS)
+        return qk_fail(err, "%s: %s: an array of %d dimensions cannot be written", f->path, object,
+                       rank);
     layout.item = qk_type_size(type);
     choose_chunk(rank, dims, layout.item, CHUNK_BYTES, chunk);
     for (int i = 0; i < rank; i++) {
