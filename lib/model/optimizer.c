@@ -76,9 +76,9 @@ static void muon(struct qk_optimizer *o, const struct qk_param *param, struct qk
         .count = count,
         .rows = rows,
         .cols = param->dims[1],
-        .lr = (float)(c->muon_lr * factor),
-        .momentum = (float)c->muon_momentum,
-        .weight_decay = (float)c->muon_weight_decay,
+        .lr = c->muon_lr * factor,
+        .momentum = c->muon_momentum,
+        .weight_decay = c->muon_weight_decay,
         .orthogonalizer =
             c->muon_orthogonalizer == QK_ORTH_POLAR_EXPRESS ? QK_POLAR_EXPRESS : QK_NEWTON_SCHULZ,
     };
@@ -112,13 +112,13 @@ static void adamw_step(struct qk_optimizer *o, int i, struct qk_buf weights,
     const struct qk_param *param = &o->params->at[i];
     const bool gain = param->group == QK_GROUP_ADAMW_QK;
     const struct qk_adamw how = {
-        .lr = (float)(c->adamw_lr * factor),
-        .beta1 = (float)c->adamw_beta1,
-        .beta2 = (float)c->adamw_beta2,
-        .eps = (float)c->adamw_eps,
-        .weight_decay = (float)(gain ? c->qk_gain_weight_decay : c->weight_decay),
-        .bias1 = (float)(1 - pow(c->adamw_beta1, (double)o->updates)),
-        .bias2 = (float)(1 - pow(c->adamw_beta2, (double)o->updates)),
+        .lr = c->adamw_lr * factor,
+        .beta1 = c->adamw_beta1,
+        .beta2 = c->adamw_beta2,
+        .eps = c->adamw_eps,
+        .weight_decay = gain ? c->qk_gain_weight_decay : c->weight_decay,
+        .bias1 = 1 - pow(c->adamw_beta1, (double)o->updates),
+        .bias2 = 1 - pow(c->adamw_beta2, (double)o->updates),
     };
     o->d->ops->adamw(o->d, qk_at(weights, param->offset), qk_at(o->first, param->offset),
                      qk_at(o->second, o->second_at[i]), qk_at(gradients, param->offset),

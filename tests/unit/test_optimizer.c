@@ -238,6 +238,53 @@ static void updates_are_as_written_out(void **state)
     }
 }
 
+/* ---- what the device is told ---- */
+
+static struct qk_adamw told;
+
+static void listen(struct qk_device *d, struct qk_buf w, struct qk_buf m, struct qk_buf v,
+                   struct qk_buf g, struct qk_buf scale, int64_t n, struct qk_adamw how)
+{
+    (void)d, (void)w, (void)m, (void)v, (void)g, (void)scale, (void)n;
+    told = how;
+}
+
+/* 1 - (float)0.999 is off by a part in 80,000: settings stay double all the way. */
+static void settings_reach_the_device_unrounded(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    struct qk_config c = tiny_config();
+    struct qk_params p;
+    c.optimizer = QK_ADAMW;
+    c.adamw_lr = 0.003;
+    qk_params_layout(&p, &c);
+    static struct qk_ops spy;
+    const struct qk_ops *real = device->ops;
+    double norm;
+    struct qk_buf w, g;
+    spy = *real;
+    spy.adamw = listen;
+    real->alloc(device, &w, QK_ROLE_PARAMETER, p.total);
+    real->alloc(device, &g, QK_ROLE_GRADIENT, p.trained);
+    struct qk_optimizer *o = qk_optimizer_create(device, &p, &c, &err);
+    assert_non_null(o);
+    device->ops = &spy;
+    for (int update = 1; update <= 3; update++) {
+        assert_works(qk_optimizer_step(o, w, g, 0.7, &norm, &err));
+        assert_true(told.lr == c.adamw_lr * 0.7);
+        assert_true(told.beta1 == c.adamw_beta1 && told.beta2 == c.adamw_beta2);
+        assert_true(told.eps == c.adamw_eps && told.weight_decay == c.weight_decay);
+        assert_true(told.bias1 == 1 - pow(c.adamw_beta1, update));
+        assert_true(told.bias2 == 1 - pow(c.adamw_beta2, update));
+    }
+    device->ops = real;
+    real->release(device, w);
+    real->release(device, g);
+    qk_optimizer_free(o);
+    qk_params_free(&p);
+}
+
 static void nonfinite_gradients_change_nothing(void **state)
 {
     (void)state;
@@ -296,6 +343,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(updates_are_as_written_out),
+        cmocka_unit_test(settings_reach_the_device_unrounded),
         cmocka_unit_test(nonfinite_gradients_change_nothing),
         cmocka_unit_test(spoilt_moments_are_refused),
     };
