@@ -1,6 +1,6 @@
 # qk-aggregate: probes and logs to results, results to verdicts, tables and reports.
 
-bats_require_minimum_version 1.5.0
+load helpers
 
 setup() {
     cd "$BATS_TEST_TMPDIR"
@@ -39,19 +39,6 @@ three_conditions() {
     results_of QK_frozen frozen 7 4 4.5 0.01
     results_of NoQK none 7 4 4.25 0.1
     qk-aggregate combine A=QK.json B=QK_frozen.json C=NoQK.json -o combined.json
-}
-
-# The sentence on stderr, nothing on stdout or in the folder.
-fails() { # STATUS SENTENCE COMMAND...
-    local status=$1 sentence=$2 seen=0
-    shift 2
-    "$@" >stdout 2>stderr || seen=$?
-    cat stderr
-    [ $seen -eq "$status" ]
-    [ "$(head -n 1 stderr)" = "$sentence" ]
-    [ "$status" -eq 2 ] || [ "$(wc -l <stderr)" -eq 1 ]
-    [ ! -s stdout ]
-    [ ! -e out ] && [ -z "$(find . -name '*.tmp')" ]
 }
 
 @test "results.json has the keys and shapes of the format" {

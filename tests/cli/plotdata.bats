@@ -1,5 +1,7 @@
 # qk-plotdata and the gnuplot scripts: numbers of a figure, and the figure without a warning.
 
+load helpers
+
 setup() {
     cd "$BATS_TEST_TMPDIR"
     top=$BATS_TEST_DIRNAME/../..
@@ -90,17 +92,6 @@ draw_all() {
 
 @test "the same bytes each time" {
     qk-plotdata 1_loss combined.json -o a && qk-plotdata 1_loss combined.json -o b && cmp a b
-}
-
-fails() { # STATUS SENTENCE COMMAND...
-    local status=$1 sentence=$2 seen=0
-    shift 2
-    "$@" >stdout 2>stderr || seen=$?
-    cat stderr
-    [ $seen -eq "$status" ]
-    [ "$(head -n 1 stderr)" = "$sentence" ]
-    [ ! -s stdout ]
-    [ ! -e out ]
 }
 
 @test "misuse and bad inputs" {

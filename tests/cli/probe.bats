@@ -1,22 +1,10 @@
 # qk-probe: what it prints, from checkpoints and from dumps, and how it fails.
 
+load helpers
+
 setup() {
-    make_input=$QK_BIN/../tests/make_input
     cd "$BATS_TEST_TMPDIR"
     "$make_input" checkpoint c.h5
-}
-
-# The sentence on stderr, and nothing on stdout or in the folder.
-fails() { # STATUS SENTENCE COMMAND...
-    local status=$1 sentence=$2 seen=0
-    shift 2
-    "$@" >stdout 2>stderr || seen=$?
-    cat stderr
-    [ $seen -eq "$status" ]
-    [ "$(head -n 1 stderr)" = "$sentence" ]
-    [ "$status" -eq 2 ] || [ "$(wc -l <stderr)" -eq 1 ]
-    [ ! -s stdout ]
-    [ ! -e out ] && [ -z "$(find . -name '*.tmp')" ]
 }
 
 without_name() { sed 's/"file":"[^"]*",//'; }

@@ -1,27 +1,16 @@
 # qk-tokpack: tokenizers, packs, and how both fail.
 
+load helpers
+
 golden=$BATS_TEST_DIRNAME/../golden/tokenizer
 
 setup() {
-    bats_require_minimum_version 1.5.0
     cd "$BATS_TEST_TMPDIR"
     awk 'BEGIN { for (d = 1; d <= 60; d++) {
         for (l = 0; l < 1 + d % 3; l++) printf "Document %d, line %d: the cat sat on %d mats\n", d, l, d * d
         print ""
         print "a second paragraph of number " d
         printf "\n\n" } }' >text.txt
-}
-
-fails() { # STATUS SENTENCE COMMAND...
-    local status=$1 sentence=$2 seen=0
-    shift 2
-    "$@" >stdout 2>stderr || seen=$?
-    cat stderr
-    [ $seen -eq "$status" ]
-    [ "$(head -n 1 stderr)" = "qk-tokpack: $sentence" ]
-    [ "$status" -eq 2 ] || [ "$(wc -l <stderr)" -eq 1 ]
-    [ ! -s stdout ]
-    [ ! -e out ] && [ -z "$(find . -name '*.tmp')" ]
 }
 
 numbers() { # FILE OBJECT: the elements, one a line
@@ -184,8 +173,8 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
     [ "$(sed -n 's/^documents\t//p' <<<"$output")" -eq $((60 - left)) ]
     tail -n 10 text.txt >>text.txt
     qk-tokpack -q --train-bpe 301 text.txt -o c.h5
-    fails 1 "a.h5: its vocabulary of 300 is not this tokenizer's of 301" qk-tokpack --train-bpe 301 --probe-from a.h5 text.txt -o out
-    fails 1 "c.h5: has no probe batch" qk-tokpack --train-bpe 301 --probe-from c.h5 text.txt -o out
+    fails 1 "qk-tokpack: a.h5: its vocabulary of 300 is not this tokenizer's of 301" qk-tokpack --train-bpe 301 --probe-from a.h5 text.txt -o out
+    fails 1 "qk-tokpack: c.h5: has no probe batch" qk-tokpack --train-bpe 301 --probe-from c.h5 text.txt -o out
 }
 
 @test "the simple and the complex third" {
@@ -205,15 +194,15 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
     qk-tokpack -q --threads 1 --tokenizer tok.json --filter complex --split val=500 mixed.jsonl -o d.h5
     cmp c.h5 d.h5
     printf '{"text":"a b"}\n{"text":"12"}\n{"text":"c"}\n' >few.jsonl
-    fails 1 "--filter needs three documents with words or more, and there are 2" qk-tokpack --tokenizer tok.json --filter simple few.jsonl -o out
-    fails 2 "--filter: 'hard' is not one of simple|complex" qk-tokpack --tokenizer tok.json --filter hard few.jsonl -o out
-    fails 2 "--filter is for packs, not for --encode" qk-tokpack --tokenizer tok.json --filter simple --encode few.jsonl
+    fails 1 "qk-tokpack: --filter needs three documents with words or more, and there are 2" qk-tokpack --tokenizer tok.json --filter simple few.jsonl -o out
+    fails 2 "qk-tokpack: --filter: 'hard' is not one of simple|complex" qk-tokpack --tokenizer tok.json --filter hard few.jsonl -o out
+    fails 2 "qk-tokpack: --filter is for packs, not for --encode" qk-tokpack --tokenizer tok.json --filter simple --encode few.jsonl
 }
 
 @test "no input is overwritten" {
     cp text.txt keep.txt
-    fails 1 "text.txt: is an input and would be overwritten" qk-tokpack --train-bpe 300 text.txt -o text.txt
-    fails 1 "text.txt: is an input and would be overwritten" qk-tokpack --train-bpe 300 --export-tokenizer text.txt text.txt
+    fails 1 "qk-tokpack: text.txt: is an input and would be overwritten" qk-tokpack --train-bpe 300 text.txt -o text.txt
+    fails 1 "qk-tokpack: text.txt: is an input and would be overwritten" qk-tokpack --train-bpe 300 --export-tokenizer text.txt text.txt
     cmp keep.txt text.txt
 }
 
@@ -246,49 +235,49 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
 }
 
 @test "misuse" {
-    fails 2 "a tokenizer is needed: --tokenizer or --train-bpe" qk-tokpack text.txt -o out
-    fails 2 "--tokenizer and --train-bpe exclude each other" qk-tokpack --tokenizer x --train-bpe 300 text.txt -o out
-    fails 2 "no output given: -o FILE" qk-tokpack --train-bpe 300 text.txt
-    fails 2 "--train-bpe: 256 is less than 257" qk-tokpack --train-bpe 256 text.txt -o out
-    fails 2 "--encode needs --tokenizer" qk-tokpack --train-bpe 300 --encode text.txt
-    fails 2 "--encode and --decode exclude each other" qk-tokpack --tokenizer x --decode --encode text.txt
-    fails 2 "--decode makes no splits and no probe batch" qk-tokpack --tokenizer x --decode --split a=1 text.txt
-    fails 2 "--split: 'val' is not NAME=TOKENS" qk-tokpack --train-bpe 300 --split val text.txt -o out
-    fails 2 "--split: 'train' cannot be the name of a split" qk-tokpack --train-bpe 300 --split train=5 text.txt -o out
-    fails 2 "--split: 'a/b' cannot be the name of a split" qk-tokpack --train-bpe 300 --split a/b=5 text.txt -o out
-    fails 2 "--split: 'val' is there twice" qk-tokpack --train-bpe 300 --split val=5,val=6 text.txt -o out
-    fails 2 "--split: '0' is no number of tokens for val" qk-tokpack --train-bpe 300 --split val=0 text.txt -o out
-    fails 2 "--split: '5Q' is no number of tokens for val" qk-tokpack --train-bpe 300 --split val=5Q text.txt -o out
-    fails 2 "--probe: '8*20' is not SEQUENCESxLENGTH, such as 8x2048" qk-tokpack --train-bpe 300 --probe '8*20' text.txt -o out
-    fails 2 "--probe and --probe-from exclude each other" qk-tokpack --train-bpe 300 --probe 2x4 --probe-from x text.txt -o out
-    fails 2 "-o and --probe-from are the same file" qk-tokpack --train-bpe 300 --probe-from x text.txt -o x
-    fails 2 "--doc-sep: \\q is none of \\n \\t \\r \\\\" qk-tokpack --train-bpe 300 --doc-sep '\q' text.txt -o out
-    fails 2 "--eot and --no-eot exclude each other" qk-tokpack --train-bpe 300 --eot x --no-eot text.txt -o out
+    fails 2 "qk-tokpack: a tokenizer is needed: --tokenizer or --train-bpe" qk-tokpack text.txt -o out
+    fails 2 "qk-tokpack: --tokenizer and --train-bpe exclude each other" qk-tokpack --tokenizer x --train-bpe 300 text.txt -o out
+    fails 2 "qk-tokpack: no output given: -o FILE" qk-tokpack --train-bpe 300 text.txt
+    fails 2 "qk-tokpack: --train-bpe: 256 is less than 257" qk-tokpack --train-bpe 256 text.txt -o out
+    fails 2 "qk-tokpack: --encode needs --tokenizer" qk-tokpack --train-bpe 300 --encode text.txt
+    fails 2 "qk-tokpack: --encode and --decode exclude each other" qk-tokpack --tokenizer x --decode --encode text.txt
+    fails 2 "qk-tokpack: --decode makes no splits and no probe batch" qk-tokpack --tokenizer x --decode --split a=1 text.txt
+    fails 2 "qk-tokpack: --split: 'val' is not NAME=TOKENS" qk-tokpack --train-bpe 300 --split val text.txt -o out
+    fails 2 "qk-tokpack: --split: 'train' cannot be the name of a split" qk-tokpack --train-bpe 300 --split train=5 text.txt -o out
+    fails 2 "qk-tokpack: --split: 'a/b' cannot be the name of a split" qk-tokpack --train-bpe 300 --split a/b=5 text.txt -o out
+    fails 2 "qk-tokpack: --split: 'val' is there twice" qk-tokpack --train-bpe 300 --split val=5,val=6 text.txt -o out
+    fails 2 "qk-tokpack: --split: '0' is no number of tokens for val" qk-tokpack --train-bpe 300 --split val=0 text.txt -o out
+    fails 2 "qk-tokpack: --split: '5Q' is no number of tokens for val" qk-tokpack --train-bpe 300 --split val=5Q text.txt -o out
+    fails 2 "qk-tokpack: --probe: '8*20' is not SEQUENCESxLENGTH, such as 8x2048" qk-tokpack --train-bpe 300 --probe '8*20' text.txt -o out
+    fails 2 "qk-tokpack: --probe and --probe-from exclude each other" qk-tokpack --train-bpe 300 --probe 2x4 --probe-from x text.txt -o out
+    fails 2 "qk-tokpack: -o and --probe-from are the same file" qk-tokpack --train-bpe 300 --probe-from x text.txt -o x
+    fails 2 "qk-tokpack: --doc-sep: \\q is none of \\n \\t \\r \\\\" qk-tokpack --train-bpe 300 --doc-sep '\q' text.txt -o out
+    fails 2 "qk-tokpack: --eot and --no-eot exclude each other" qk-tokpack --train-bpe 300 --eot x --no-eot text.txt -o out
 }
 
 @test "bad inputs: one sentence, exit 1, no file" {
-    fails 1 "none.txt: cannot be opened: No such file or directory" qk-tokpack --train-bpe 300 none.txt -o out
-    fails 1 ".: is a folder, not a file" qk-tokpack --train-bpe 300 . -o out
+    fails 1 "qk-tokpack: none.txt: cannot be opened: No such file or directory" qk-tokpack --train-bpe 300 none.txt -o out
+    fails 1 "qk-tokpack: .: is a folder, not a file" qk-tokpack --train-bpe 300 . -o out
     : >empty.txt
-    fails 1 "empty.txt: holds no text" qk-tokpack --train-bpe 300 text.txt empty.txt -o out
-    fails 1 "standard input: holds no text" qk-tokpack --train-bpe 300 -o out </dev/null
+    fails 1 "qk-tokpack: empty.txt: holds no text" qk-tokpack --train-bpe 300 text.txt empty.txt -o out
+    fails 1 "qk-tokpack: standard input: holds no text" qk-tokpack --train-bpe 300 -o out </dev/null
     printf '\n\n\r\n \n' | tr -d ' ' >blank.txt
-    fails 1 "blank.txt: holds no text" qk-tokpack --train-bpe 300 blank.txt -o out
+    fails 1 "qk-tokpack: blank.txt: holds no text" qk-tokpack --train-bpe 300 blank.txt -o out
     printf 'good\nb\303d\n' >latin.txt
-    fails 1 "latin.txt: line 2 is not valid UTF-8 (byte 7 of the text)" qk-tokpack --train-bpe 300 latin.txt -o out
+    fails 1 "qk-tokpack: latin.txt: line 2 is not valid UTF-8 (byte 7 of the text)" qk-tokpack --train-bpe 300 latin.txt -o out
     printf 'x\n\n\n\ngood\nand\355\240\200\n' >surrogate.txt
-    fails 1 "surrogate.txt: line 6 is not valid UTF-8 (byte 14 of the text)" qk-tokpack --train-bpe 300 surrogate.txt -o out
+    fails 1 "qk-tokpack: surrogate.txt: line 6 is not valid UTF-8 (byte 14 of the text)" qk-tokpack --train-bpe 300 surrogate.txt -o out
     printf 'a@b\n@\377' >sep.txt
-    fails 1 "sep.txt: line 2 is not valid UTF-8 (byte 6 of the text)" qk-tokpack --train-bpe 300 --doc-sep @ sep.txt -o out
+    fails 1 "qk-tokpack: sep.txt: line 2 is not valid UTF-8 (byte 6 of the text)" qk-tokpack --train-bpe 300 --doc-sep @ sep.txt -o out
     for z in gz zst xz; do
         case $z in gz) gzip -k text.txt ;; zst) zstd -q text.txt ;; xz) xz -k text.txt ;; esac
         head -c 200 text.txt.$z >cut.$z
-        fails 1 "cut.$z: the compressed data is truncated" qk-tokpack --train-bpe 300 cut.$z -o out
+        fails 1 "qk-tokpack: cut.$z: the compressed data is truncated" qk-tokpack --train-bpe 300 cut.$z -o out
     done
 }
 
 @test "bad JSON lines: the line is named" {
-    jsonl() { printf '{"text":"fine"}\n\n'"$1"'\n' >bad.jsonl; shift; fails 1 "bad.jsonl: $1" qk-tokpack --train-bpe 300 bad.jsonl -o out; }
+    jsonl() { printf '{"text":"fine"}\n\n'"$1"'\n' >bad.jsonl; shift; fails 1 "qk-tokpack: bad.jsonl: $1" qk-tokpack --train-bpe 300 bad.jsonl -o out; }
     jsonl '{"text":"x"' "line 3: malformed JSON at column 12"
     jsonl '{"text":"x"} y' "line 3: malformed JSON at column 14"
     jsonl '{"text":"\\ud800"}' "line 3: malformed JSON at column 16"
@@ -301,20 +290,20 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
     jsonl '{"text":""}' "line 3: 'text' is empty"
     jsonl '{"text":"\377"}' "line 3 is not valid UTF-8"
     { head -c 600 /dev/zero | tr '\0' '['; echo; } >deep.jsonl
-    fails 1 "deep.jsonl: line 1: malformed JSON at column 502" qk-tokpack --train-bpe 300 deep.jsonl -o out
+    fails 1 "qk-tokpack: deep.jsonl: line 1: malformed JSON at column 502" qk-tokpack --train-bpe 300 deep.jsonl -o out
 }
 
 @test "too much is asked for" {
     total=$(qk-tokpack --train-bpe 257 text.txt -o t.h5 | sed -n 's/^tokens\t//p' | sed ':a;s/\B[0-9]\{3\}\>/,&/;ta')
-    fails 1 "the inputs hold $total tokens, too few for val of 1,000,000 tokens" qk-tokpack --train-bpe 257 --split val=1M text.txt -o out
-    fails 1 "the inputs hold $total tokens, too few for probe of 16,384 tokens after the splits before it" qk-tokpack --train-bpe 257 --split val=10 --probe 8x2048 text.txt -o out
-    fails 1 "splits and probe of 1,000,000 tokens need --memory 8,000,000 or more" qk-tokpack --train-bpe 257 --memory 1M --split val=1M text.txt -o out
+    fails 1 "qk-tokpack: the inputs hold $total tokens, too few for val of 1,000,000 tokens" qk-tokpack --train-bpe 257 --split val=1M text.txt -o out
+    fails 1 "qk-tokpack: the inputs hold $total tokens, too few for probe of 16,384 tokens after the splits before it" qk-tokpack --train-bpe 257 --split val=10 --probe 8x2048 text.txt -o out
+    fails 1 "qk-tokpack: splits and probe of 1,000,000 tokens need --memory 8,000,000 or more" qk-tokpack --train-bpe 257 --memory 1M --split val=1M text.txt -o out
     head -c 200000 /dev/zero | tr '\0' x >long.txt
-    fails 1 "long.txt: the document at line 1 is larger than 125000 bytes, more than --memory allows" qk-tokpack --train-bpe 257 --memory 1M long.txt -o out
+    fails 1 "qk-tokpack: long.txt: the document at line 1 is larger than 125000 bytes, more than --memory allows" qk-tokpack --train-bpe 257 --memory 1M long.txt -o out
 }
 
 @test "tokenizers that are not supported are refused by name" {
-    tok() { jq -c "$1" "$golden/gpt2.json" >bad.json; shift; fails 1 "bad.json: $1" qk-tokpack --tokenizer bad.json text.txt -o out; }
+    tok() { jq -c "$1" "$golden/gpt2.json" >bad.json; shift; fails 1 "qk-tokpack: bad.json: $1" qk-tokpack --tokenizer bad.json text.txt -o out; }
     tok '.model.type = "Unigram"' "model type Unigram is not supported, only BPE is"
     tok '.model.dropout = 0.1' "the model's dropout is not supported"
     tok '.model.byte_fallback = true' "the model's byte_fallback is not supported"
@@ -336,11 +325,11 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
 }
 
 @test "damaged tokenizer files" {
-    fails 1 "none.json: No such file or directory" qk-tokpack --tokenizer none.json text.txt -o out
-    fails 1 ".: has neither tokenizer.json nor encoder.json with vocab.bpe" qk-tokpack --tokenizer . text.txt -o out
+    fails 1 "qk-tokpack: none.json: No such file or directory" qk-tokpack --tokenizer none.json text.txt -o out
+    fails 1 "qk-tokpack: .: has neither tokenizer.json nor encoder.json with vocab.bpe" qk-tokpack --tokenizer . text.txt -o out
     head -c 1000 "$golden/gpt2.json" >cut.json
-    fails 1 "cut.json: malformed JSON at line 1" qk-tokpack --tokenizer cut.json text.txt -o out
-    tok() { jq -c "$1" "$golden/gpt2.json" >bad.json; shift; fails 1 "bad.json: $1" qk-tokpack --tokenizer bad.json text.txt -o out; }
+    fails 1 "qk-tokpack: cut.json: malformed JSON at line 1" qk-tokpack --tokenizer cut.json text.txt -o out
+    tok() { jq -c "$1" "$golden/gpt2.json" >bad.json; shift; fails 1 "qk-tokpack: bad.json: $1" qk-tokpack --tokenizer bad.json text.txt -o out; }
     tok '.model.merges += ["ab"]' "merge 224, \"ab\", is not two tokens"
     tok '.model.merges += ["q zzz"]' "merge 224, \"q zzz\", has parts that are no tokens"
     tok '.model.vocab["!"] = 5' 'token "%" or its id 5 is there twice'
@@ -349,11 +338,11 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
     tok 'del(.model)' "it has no model"
     tok '.added_tokens[0].id = 7' 'added token "<|endoftext|>" has an id that is not its own'
     tok '.added_tokens = [] | .model.vocab["gone"] = 0 | del(.model.vocab["<|endoftext|>"])' "has no end-of-text token: name it with --eot, or use --no-eot"
-    fails 1 "$golden/gpt2.json: has no token \"<s>\"" qk-tokpack --tokenizer "$golden/gpt2.json" --eot '<s>' text.txt -o out
+    fails 1 "qk-tokpack: $golden/gpt2.json: has no token \"<s>\"" qk-tokpack --tokenizer "$golden/gpt2.json" --eot '<s>' text.txt -o out
     echo "1 2 nine" >ids
-    fails 1 "ids: 'nine' is no token id" qk-tokpack --tokenizer "$golden/gpt2.json" --decode ids
+    fails 1 "qk-tokpack: ids: 'nine' is no token id" qk-tokpack --tokenizer "$golden/gpt2.json" --decode ids
     echo "1 2 480" >ids
-    fails 1 "ids: 480 is not the id of a token" qk-tokpack --tokenizer "$golden/gpt2.json" --decode ids
+    fails 1 "qk-tokpack: ids: 480 is not the id of a token" qk-tokpack --tokenizer "$golden/gpt2.json" --decode ids
 }
 
 @test "GPT-2's own files" {
@@ -365,7 +354,7 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
     qk-tokpack --tokenizer g --export-tokenizer out.json --encode "$golden/cases.jsonl" >/dev/null
     qk-tokpack --tokenizer out.json --encode "$golden/cases.jsonl" | diff want -
     echo "x y z" >>g/vocab.bpe
-    fails 1 "g/vocab.bpe: merge 224, \"x y z\", is not two tokens" qk-tokpack --tokenizer g text.txt -o out
+    fails 1 "qk-tokpack: g/vocab.bpe: merge 224, \"x y z\", is not two tokens" qk-tokpack --tokenizer g text.txt -o out
 }
 
 # Start a pack in the background and wait until it is being written.
