@@ -146,7 +146,9 @@ struct qk_h5 *qk_h5_create(const char *path, struct qk_err *err)
     struct qk_h5 *f = new_handle(path);
     f->out = out;
     hid_t fapl = access_list();
+    qk_out_enter(); /* it opens the temporary by name */
     f->id = H5Fcreate(qk_out_temporary(out), H5F_ACC_TRUNC, H5P_DEFAULT, fapl);
+    qk_out_leave();
     if (f->id < 0)
         qk_h5_fail(err, f, NULL, "cannot be written");
     H5Pclose(fapl);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mem.h"
@@ -34,17 +36,51 @@ void qk_out_discard_all(void)
     }
 }
 
+static const int deadly[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+enum { DEADLY = sizeof deadly / sizeof *deadly };
+
+/* The handler may run in any thread while another one creates a temporary: it says that it is
+ * `dying`, waits until nobody is `inside`, and whoever comes later waits for the end. */
+static atomic_int inside;
+static atomic_bool dying;
+
 static void die_by(int sig)
 {
+    atomic_store(&dying, true);
+    const struct timespec moment = {.tv_nsec = 1000000};
+    for (int i = 0; i < 5000 && atomic_load(&inside) > 0; i++)
+        nanosleep(&moment, NULL);
     qk_out_discard_all();
     signal(sig, SIG_DFL);
     raise(sig);
 }
 
+static _Thread_local sigset_t mask_before;
+
+void qk_out_enter(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (int i = 0; i < DEADLY; i++)
+        sigaddset(&set, deadly[i]);
+    pthread_sigmask(SIG_BLOCK, &set, &mask_before); /* a handler here would wait for itself */
+    atomic_fetch_add(&inside, 1);
+    if (!atomic_load(&dying))
+        return;
+    atomic_fetch_sub(&inside, 1);
+    for (;;)
+        pause();
+}
+
+void qk_out_leave(void)
+{
+    atomic_fetch_sub(&inside, 1);
+    pthread_sigmask(SIG_SETMASK, &mask_before, NULL);
+}
+
 void qk_out_catch_signals(void)
 {
-    static const int deadly[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
-    for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++) {
+    for (int i = 0; i < DEADLY; i++) {
         struct sigaction now;
         sigaction(deadly[i], NULL, &now);
         if (now.sa_handler == SIG_IGN) /* nohup and shells' background jobs stay as they are */
@@ -138,10 +174,12 @@ int qk_lock_file(const char *path, const char *shown, struct qk_err *err)
 static int open_temporary(struct qk_out *out, struct qk_err *err)
 {
     out->temporary = qk_format("%s.tmp", out->path);
+    qk_out_enter();
     out->lock = qk_lock_file(out->temporary, out->path, err);
+    out->slot = out->lock < 0 ? -1 : remember(out->temporary);
+    qk_out_leave();
     if (out->lock < 0)
         return -1;
-    out->slot = remember(out->temporary);
     if (out->slot < 0)
         return qk_fail(err, "%s: too many outputs at once", out->path);
     if (ftruncate(out->lock, 0) != 0)
@@ -220,14 +258,24 @@ static int finish_stream(struct qk_out *out, struct qk_err *err)
     return 0;
 }
 
+/* From then on the name of the temporary may be another process's. */
+static int put_in_place(struct qk_out *out)
+{
+    qk_out_enter();
+    int bad = rename(out->temporary, out->path);
+    if (!bad)
+        atomic_store(&live[out->slot], NULL);
+    qk_out_leave();
+    return bad;
+}
+
 int qk_out_commit(struct qk_out *out, struct qk_err *err)
 {
     int bad = finish_stream(out, err);
     if (!bad && out->temporary) /* once more: inputs named since it was opened */
         bad = qk_out_refuse_input(out->path, err);
     if (!bad && out->temporary) {
-        if (fsync(out->lock) != 0 || rename(out->temporary, out->path) != 0 ||
-            sync_folder_of(out->path) != 0)
+        if (fsync(out->lock) != 0 || put_in_place(out) != 0 || sync_folder_of(out->path) != 0)
             bad = qk_fail_errno(err, "%s: cannot be written", out->path);
     }
     if (bad && out->temporary)

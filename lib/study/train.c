@@ -408,8 +408,11 @@ enum qk_train_end qk_train_run(struct qk_device *d, const struct qk_train_option
     t->o = o;
     enum qk_train_end end = run(t, err);
     qk_progress_end(&t->progress);
-    qk_trainlog_close(t->log, end == QK_TRAIN_DONE);
-    qk_trainlog_close(t->timing, end == QK_TRAIN_DONE);
+    /* Without a partial checkpoint nothing can go on from the partial log. */
+    const bool over =
+        end == QK_TRAIN_DONE || (t->edge.partial && access(t->edge.partial, F_OK) != 0);
+    qk_trainlog_close(t->log, over);
+    qk_trainlog_close(t->timing, over);
     qk_optimizer_free(t->optimizer);
     qk_model_free(t->model);
     qk_split_free(&t->train);

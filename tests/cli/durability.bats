@@ -37,10 +37,10 @@ setup() {
 }
 
 teardown() { # no tool changed an input, or left a temporary
+    ! mountpoint -q disk || umount disk
     sha256sum --quiet -c "$BATS_FILE_TMPDIR/inputs.sha256"
     [ -z "$(find . -name '*.tmp')" ]
 }
-
 # The writers: what they run, and the files they write.
 writer() {
     case $1 in
@@ -130,7 +130,7 @@ fails_full() { # COMMAND...
     run -1 "$@" # both streams are pipes: a file for stderr would be limited too
     echo "$output"
     [ "${#lines[@]}" -eq 1 ]
-    [[ $output == "${command[0]}: "*": "* ]]
+    [[ $output == "qk-"*": "*": "* ]]
     [ -z "$(find . -name '*.tmp' -o -name '*.partial')" ]
 }
 
@@ -229,15 +229,14 @@ limited() { # WRITER KIB...
     mkdir disk
     [ "$(id -u)" -eq 0 ] || skip "mounting a small disk needs root"
     mount -t tmpfs -o size=32k none disk 2>/dev/null || skip "this machine lets nobody mount a tmpfs"
-    trap 'umount disk' EXIT
     head -c 28K /dev/zero >disk/filler
     echo old >disk/old
-    command=(qk-tokpack) fails_full qk-tokpack -q --train-bpe 300 text.txt -o disk/old
-    command=(qk-train) fails_full qk-train -q --config c.json --data t.h5 --until 0 -o disk/old
-    command=(qk-train) fails_full qk-train -q --config c.json --data t.h5 --steps 3 --keys-at 0 --keys-dir disk -o b.h5
-    command=(qk-probe) fails_full qk-probe -q large.h5 -o disk/old
-    command=(qk-probe) fails_full qk-probe -q large.h5 --keys disk/old
-    command=(qk-aggregate) fails_full qk-aggregate report --study causal50m --combined study.json --verdict judged.json --figures figures -o disk/old
+    fails_full qk-tokpack -q --train-bpe 300 text.txt -o disk/old
+    fails_full qk-train -q --config c.json --data t.h5 --until 0 -o disk/old
+    fails_full qk-train -q --config c.json --data t.h5 --steps 3 --keys-at 0 --keys-dir disk -o b.h5
+    fails_full qk-probe -q large.h5 -o disk/old
+    fails_full qk-probe -q large.h5 --keys disk/old
+    fails_full qk-aggregate report --study causal50m --combined study.json --verdict judged.json --figures figures -o disk/old
     [ "$(ls disk | paste -sd' ')" = "filler old" ]
     [ "$(cat disk/old)" = old ]
     rm disk/filler
