@@ -46,6 +46,7 @@ static struct attribute attributes[MOST];
 static struct array arrays[MOST];
 static int attribute_count, array_count;
 static cJSON *config;
+static char *config_text; /* may be replaced as attribute */
 static bool full;
 
 static void die(const char *sentence)
@@ -433,7 +434,7 @@ int main(int argc, char **argv)
             if (strcmp(argv[i], "full") != 0 && (strncmp(argv[i], "config:", 7) != 0) == pass)
                 change(argv[i]);
         if (pass == 0 && (strcmp(argv[1], "checkpoint") == 0 || strcmp(argv[1], "keys") == 0))
-            put_text("config", cJSON_PrintUnformatted(config));
+            put_text("config", config_text = cJSON_PrintUnformatted(config));
     }
     if (strcmp(argv[1], "config") == 0)
         write_config(argv[2]);
