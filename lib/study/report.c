@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "model/params.h"
 #include "study/lint.h"
 #include "study/published.h"
 #include "study/reportparts.h"
@@ -125,19 +124,6 @@ static void config_value(const cJSON *config, const char *key, char text[64])
     free(printed);
 }
 
-static int64_t parameters_of(const cJSON *config)
-{
-    struct qk_err ignored;
-    struct qk_config c;
-    struct qk_params p;
-    if (config == NULL || qk_config_from_json(&c, config, "config", &ignored) != 0)
-        return 0;
-    qk_params_layout(&p, &c);
-    int64_t total = p.total;
-    qk_params_free(&p);
-    return total;
-}
-
 static void setting(struct qk_table *t, const cJSON *config, const char *name, const char *keys)
 {
     struct qk_strings list = {0};
@@ -160,7 +146,7 @@ static void write_settings(struct qk_report_writer *w, const cJSON *config)
     char digits[32];
     qk_table_cell(&t, "setting");
     qk_table_cell(&t, "value");
-    int64_t parameters = parameters_of(config);
+    int64_t parameters = qk_results_parameters(&w->r->numbers->at[0].condition->mean);
     if (parameters > 0) {
         qk_table_cell(&t, "parameters (condition A)");
         qk_table_cell(&t, "%s", qk_group_digits(parameters, digits));

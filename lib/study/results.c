@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/params.h"
 #include "study/stats.h"
 
 /* ---- arrays of numbers and nulls ---- */
@@ -236,6 +237,20 @@ int qk_results_last(const double *series, int points)
         if (!isnan(series[i]))
             return i;
     return -1;
+}
+
+int64_t qk_results_parameters(const struct qk_results *r)
+{
+    struct qk_err ignored;
+    struct qk_config c;
+    struct qk_params p;
+    const cJSON *config = cJSON_GetObjectItemCaseSensitive(r->json, "config");
+    if (config == NULL || qk_config_from_json(&c, config, "config", &ignored) != 0)
+        return 0;
+    qk_params_layout(&p, &c);
+    int64_t total = p.total;
+    qk_params_free(&p);
+    return total;
 }
 
 /* ---- conditions ---- */

@@ -44,6 +44,9 @@ static inline double qk_results_at(const struct qk_results *r, const double *arr
 /* The last point that has a number, or -1. */
 int qk_results_last(const double *series, int points);
 
+/* Parameters of the model its config describes; 0 when it carries none. */
+int64_t qk_results_parameters(const struct qk_results *r);
+
 /* One condition: the mean over its seeds, and the seeds (one when the file had no list). */
 struct qk_condition {
     char letter;

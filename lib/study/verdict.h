@@ -77,6 +77,15 @@ struct qk_verdict {
 int qk_verdict_causal(struct qk_verdict *v, const struct qk_combined *c, struct qk_err *err);
 void qk_verdict_free(struct qk_verdict *v);
 
+/* With two seeds or more: is that contrast neither shown to be there nor shown to be absent? */
+bool qk_verdict_open(const struct qk_verdict *v, int which);
+/* Are all contrasts that the pattern speaks of settled?  Never with one seed. */
+bool qk_verdict_settled(const struct qk_verdict *v);
+/* The title, with seeds and size where they belong there; and what stands for the sentence of the
+ * pattern when the tests do not bear that out, or NULL.  Both malloc'd. */
+char *qk_verdict_title(const struct qk_verdict *v);
+char *qk_verdict_headline(const struct qk_verdict *v);
+
 /* verdict.json without provenance: title, outcome, sentence, rule, sentences{}, caveats[],
  * numbers{}.  Every sentence holds its numbers; with one seed each says that no variance is known.
  */

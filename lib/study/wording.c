@@ -55,9 +55,12 @@ static void say_pattern(const struct speech *to)
     const struct qk_verdict *v = to->v;
     say(to, "pattern",
         "After %s tokens mean key PR (%s) differs by A−B = %+.2f, B−C = %+.2f, A−C = %+.2f; at "
-        "tolerance %.1f the pattern is %s: %s",
+        "tolerance %.1f the pattern is %s: %s%s",
         tokens_text(v->tokens, tokens), v->site, diff(v, QK_AB), diff(v, QK_BC), diff(v, QK_AC),
-        v->tolerance, qk_pattern_label(v->pattern), qk_pattern_meaning(v->pattern));
+        v->tolerance, qk_pattern_label(v->pattern), qk_pattern_meaning(v->pattern),
+        v->n_seeds < 2 || qk_verdict_settled(v)
+            ? ""
+            : ", by the means alone: the equivalence tests leave it open");
 }
 
 static void say_kill(const struct speech *to)
@@ -66,8 +69,10 @@ static void say_kill(const struct speech *to)
     say(to, "kill",
         "|mean PR(A) − mean PR(B)| = %.2f at the last point is %s the kill criterion of %.1f: %s",
         fabs(diff(v, QK_AB)), v->killed ? "below" : "not below", v->tolerance,
-        v->killed ? "the learned gain is not the mechanism, a null result"
-                  : "the learned gain stays a candidate mechanism");
+        !v->killed                  ? "the learned gain stays a candidate mechanism"
+        : qk_verdict_open(v, QK_AB) ? "the means are close, but the equivalence test is "
+                                      "inconclusive, so this is no null result yet"
+                                    : "the learned gain is not the mechanism, a null result");
 }
 
 static void say_one_contrast(const struct speech *to, const char *key, const struct qk_contrast *k)
@@ -329,45 +334,6 @@ static cJSON *caveats(const struct qk_verdict *v)
     return list;
 }
 
-/* ---- title and headline ---- */
-
-static bool undecided(const struct qk_verdict *v)
-{
-    return v->n_seeds >= 2 && v->contrast[QK_AB].pr.equivalence == QK_EQ_INCONCLUSIVE;
-}
-
-static char *title_of(const struct qk_verdict *v)
-{
-    static const char *const titles[] = {
-        "The learned gain of QK-Norm changes mean key rank, the normalisation does not",
-        "The normalisation changes mean key rank, its learned gain does not",
-        "Freezing the gain of QK-Norm changes mean key rank, learning it does not",
-        "Learned gain and normalisation both change mean key rank",
-        "Neither QK-Norm's gain nor the normalisation moves mean key rank by 1 PR",
-        "Mean key rank differs between conditions, but in no clear pattern"};
-    if (undecided(v))
-        return qk_format(
-            "Inconclusive: %d seeds do not settle whether the learned gain changes mean key rank",
-            v->n_seeds);
-    return qk_format("%s%s", titles[v->pattern], v->n_seeds == 1 ? " (one seed)" : "");
-}
-
-static void add_headline(const struct speech *to, cJSON *json)
-{
-    const struct qk_paired *s = &to->v->contrast[QK_AB].pr;
-    if (undecided(to->v)) {
-        char *text = qk_format(
-            "With %d seeds the 90 %% interval of A−B, [%.2f, %.2f] PR, straddles the "
-            "margin of ±%.1f: whether the learned gain changes mean key rank is inconclusive.",
-            s->n, s->low90, s->high90, to->v->tolerance);
-        cJSON_AddStringToObject(json, "sentence", text);
-        free(text);
-        return;
-    }
-    const cJSON *pattern = cJSON_GetObjectItemCaseSensitive(to->sentences, "pattern");
-    cJSON_AddStringToObject(json, "sentence", pattern->valuestring);
-}
-
 /* ---- numbers ---- */
 
 static cJSON *paired_json(const struct qk_paired *s)
@@ -511,7 +477,7 @@ cJSON *qk_verdict_json(const struct qk_verdict *v)
 {
     cJSON *json = cJSON_CreateObject();
     struct speech to = {v, sentences_json(v)};
-    char *title = title_of(v);
+    char *title = qk_verdict_title(v), *headline = qk_verdict_headline(v);
     cJSON_AddStringToObject(json, "kind", "verdict");
     qk_json_add_number(json, "version", 1);
     cJSON_AddStringToObject(json, "study", "causal50m");
@@ -523,11 +489,19 @@ cJSON *qk_verdict_json(const struct qk_verdict *v)
                                 qk_stats_equivalence_name(v->contrast[QK_AB].pr.equivalence));
     else
         cJSON_AddNullToObject(json, "equivalence");
-    add_headline(&to, json);
+    if (v->n_seeds >= 2)
+        cJSON_AddBoolToObject(json, "settled", qk_verdict_settled(v));
+    else
+        cJSON_AddNullToObject(json, "settled");
+    cJSON_AddStringToObject(
+        json, "sentence",
+        headline != NULL ? headline
+                         : cJSON_GetObjectItemCaseSensitive(to.sentences, "pattern")->valuestring);
     cJSON_AddStringToObject(json, "rule", rule_text);
     cJSON_AddItemToObject(json, "sentences", to.sentences);
     cJSON_AddItemToObject(json, "caveats", caveats(v));
     cJSON_AddItemToObject(json, "numbers", numbers_json(v));
     free(title);
+    free(headline);
     return json;
 }

@@ -201,6 +201,65 @@ static void noisy_seeds_are_inconclusive(void **state)
     forget();
 }
 
+/* A-B is an effect; B-C = -3.70 + {4, -4, 3, -3} is open: the title must not speak for it. */
+static void a_title_speaks_of_settled_contrasts_only(void **state)
+{
+    (void)state;
+    static const double shift[3][4] = {{0.1, -0.1, 0, 0}, {0, 0, 0, 0}, {-4, 4, -3, 3}};
+    judge(with_seeds(shift, 4));
+    assert_int_equal(verdict.contrast[QK_AB].pr.equivalence, QK_EQ_EFFECT);
+    assert_int_equal(verdict.contrast[QK_BC].pr.equivalence, QK_EQ_INCONCLUSIVE);
+    assert_int_equal(verdict.pattern, QK_PATTERN_ALL);
+    cJSON *json = qk_verdict_json(&verdict);
+    assert_string_equal(
+        cJSON_GetObjectItem(json, "title")->valuestring,
+        "The learned gain of QK-Norm changes mean key rank; 4 seeds do not settle the rest");
+    const char *said = cJSON_GetObjectItem(json, "sentence")->valuestring;
+    assert_non_null(strstr(said, "A−B is an effect [6.05, 6.25]"));
+    assert_non_null(strstr(said, "B−C is inconclusive"));
+    assert_true(cJSON_IsFalse(cJSON_GetObjectItem(json, "settled")));
+    said = cJSON_GetObjectItem(cJSON_GetObjectItem(json, "sentences"), "pattern")->valuestring;
+    assert_non_null(strstr(said, "the equivalence tests leave it open"));
+    cJSON_Delete(json);
+    forget();
+}
+
+/* Means of A and B closer than 1, but the seeds scatter: the kill criterion is met, no null. */
+static void a_small_mean_of_noisy_seeds_is_no_null(void **state)
+{
+    (void)state;
+    static const double shift[3][4] = {{-2.15, -9.15, -4.15, -8.15}, {0, 0, 0, 0}, {0, 0, 0, 0}};
+    judge(with_seeds(shift, 4));
+    assert_true(verdict.killed);
+    assert_int_equal(verdict.contrast[QK_AB].pr.equivalence, QK_EQ_INCONCLUSIVE);
+    cJSON *json = qk_verdict_json(&verdict);
+    const char *said =
+        cJSON_GetObjectItem(cJSON_GetObjectItem(json, "sentences"), "kill")->valuestring;
+    assert_non_null(strstr(said, "no null result yet"));
+    assert_null(strstr(said, "is not the mechanism"));
+    cJSON_Delete(json);
+    forget();
+}
+
+/* What was trained is named where everyone looks. */
+static void the_title_tells_the_size(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    cJSON *json = causal_combined();
+    cJSON *config =
+        qk_json_parse("{\"vocab_size\": 4096, \"d_model\": 128, \"n_layers\": 4, \"n_heads\": 4,"
+                      "\"n_kv_heads\": 2, \"d_ff\": 512, \"seq_len\": 256, \"muon_lr\": 0.01,"
+                      "\"adamw_lr\": 0.01, \"batch_size\": 1, \"train_tokens\": 1}",
+                      "test", &err);
+    cJSON_AddItemToObject(cJSON_GetObjectItem(json, "A"), "config", config);
+    judge(json);
+    char *title = qk_verdict_title(&verdict);
+    assert_non_null(strstr(title, " (one seed, 1.2 M parameters)"));
+    free(title);
+    forget();
+}
+
 static void a_second_difference_in_the_configs_is_told(void **state)
 {
     (void)state;
@@ -253,6 +312,9 @@ int main(void)
         cmocka_unit_test(sentences_carry_numbers_and_the_reservation),
         cmocka_unit_test(seeds_are_paired),
         cmocka_unit_test(noisy_seeds_are_inconclusive),
+        cmocka_unit_test(a_title_speaks_of_settled_contrasts_only),
+        cmocka_unit_test(a_small_mean_of_noisy_seeds_is_no_null),
+        cmocka_unit_test(the_title_tells_the_size),
         cmocka_unit_test(a_second_difference_in_the_configs_is_told),
         cmocka_unit_test(missing_conditions_and_values_are_refused),
     };
