@@ -64,6 +64,8 @@ int qk_h5_fail(struct qk_err *err, const struct qk_h5 *f, const char *object, co
     drop_details(reason);
     if (strncmp(reason, "truncated file", 14) == 0) /* its own words name addresses */
         snprintf(reason, sizeof reason, "the file is truncated");
+    if (strncmp(reason, "can't open directory", 20) == 0) /* of plugins */
+        snprintf(reason, sizeof reason, "it needs a filter that is not there");
     return qk_fail(err, "%s: %s%s%s%s%s%s", f->path, object ? object : "", object ? " " : "", what,
                    *reason ? " (" : "", reason, *reason ? ")" : "");
 }

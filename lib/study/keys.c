@@ -323,6 +323,8 @@ static void sum_anew(struct qk_keys *k, struct qk_keys_layer *layer, int site, i
     int hd = (int)qk_head_dim(&k->config);
     int64_t heads = qk_keys_heads(&k->config, what), had = k->rows / k->sequences, has = had - drop;
     float *rows = layer->rows[site][what];
+    if (!layer->mean[site][what]) /* a dump may have none */
+        layer->mean[site][what] = qk_alloc((size_t)(heads * hd), sizeof(double));
     memset(layer->gram[site][what], 0, (size_t)(heads * hd * hd) * sizeof(double));
     memset(layer->mean[site][what], 0, (size_t)(heads * hd) * sizeof(double));
 #pragma omp parallel for schedule(dynamic)
@@ -339,6 +341,17 @@ static void sum_anew(struct qk_keys *k, struct qk_keys_layer *layer, int site, i
     finish(layer->gram[site][what], layer->mean[site][what], heads, hd, k->sequences * has);
 }
 
+/* Rows of every activation site that has a Gram matrix: else that one would keep its positions. */
+static int check_rows(const struct qk_keys *k, struct qk_err *err)
+{
+    for (int64_t l = 0; l < k->config.n_layers; l++)
+        for (int i = 0; i < QK_SITES * 2; i++)
+            if (k->layers[l].gram[i / 2][i % 2] && !k->layers[l].rows[i / 2][i % 2])
+                return qk_fail(err, "holds no rows of %s at %s in layer %lld to skip",
+                               qk_what_names[i % 2], qk_site_names[i / 2], (long long)l);
+    return 0;
+}
+
 int qk_keys_skip(struct qk_keys *k, int64_t skip_first, struct qk_err *err)
 {
     if (skip_first == k->skip_first)
@@ -352,9 +365,11 @@ int qk_keys_skip(struct qk_keys *k, int64_t skip_first, struct qk_err *err)
     if (skip_first >= k->positions)
         return qk_fail(err, "sequences have only %lld positions, so none is left after %lld",
                        (long long)k->positions, (long long)skip_first);
+    if (check_rows(k, err) != 0)
+        return -1;
     for (int64_t l = 0; l < k->config.n_layers; l++)
         for (int i = 0; i < QK_SITES * 2; i++)
-            if (k->layers[l].rows[i / 2][i % 2])
+            if (k->layers[l].gram[i / 2][i % 2])
                 sum_anew(k, &k->layers[l], i / 2, i % 2, skip_first - k->skip_first);
     k->rows = k->sequences * (k->positions - skip_first);
     k->skip_first = skip_first;

@@ -1,6 +1,7 @@
 /* Tiny HDF5 inputs for the command-line tests, whole or wrong in one way.
  *
  *     make_input checkpoint|tokens|keys|config OUT [CHANGE...]
+ *     make_input flip OUT IN SEED        IN with a few bytes damaged
  *
  * CHANGE is one of
  *     text:NAME=TEXT  int:NAME=N   another value of an attribute (a new one of the file if none)
@@ -422,8 +423,33 @@ static void fill(const char *kind)
         die(qk_format("there is no input of kind %s", kind));
 }
 
+/* One to four bytes that are not zero, where most of what HDF5 keeps for itself is. */
+static void flip(const char *out, const char *in, uint64_t seed)
+{
+    static unsigned char bytes[1 << 20];
+    const uint64_t stream = qk_rng_stream("flip");
+    FILE *from = fopen(in, "rb"), *to = fopen(out, "wb");
+    if (!from || !to)
+        die("flip: cannot open");
+    const size_t n = fread(bytes, 1, sizeof bytes, from);
+    const uint64_t flips = 1 + qk_rng_below(seed, stream, 0, 4);
+    for (uint64_t i = 1; n > 0 && i <= flips; i++) {
+        size_t at = (size_t)qk_rng_below(seed, stream, 3 * i, n);
+        while (at + 1 < n && !bytes[at])
+            at++;
+        bytes[at] ^= (unsigned char)(1 + qk_rng_below(seed, stream, 3 * i + 1, 255));
+    }
+    if (fwrite(bytes, 1, n, to) != n || fclose(to) != 0)
+        die("flip: cannot write");
+    fclose(from);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 5 && strcmp(argv[1], "flip") == 0) {
+        flip(argv[2], argv[3], strtoull(argv[4], NULL, 10));
+        return 0;
+    }
     if (argc < 3)
         die("usage: make_input checkpoint|tokens|keys|config OUT [CHANGE...]");
     for (int i = 3; i < argc; i++)

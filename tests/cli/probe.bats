@@ -73,6 +73,10 @@ END
     qk-probe --keys slim.h5 c.h5 >whole
     fails 1 "qk-probe: slim.h5: the dump was made without --full: no rows are there to skip" \
         qk-probe --skip-first 3 slim.h5 -o out
+    "$make_input" keys full.h5 full
+    qk-probe --no-provenance --skip-first 3 --centred both full.h5 >a
+    "$make_input" keys full.h5 full without:/layers/0/pre_norm/k/mean # it can be had from the rows
+    qk-probe --no-provenance --skip-first 3 --centred both full.h5 | cmp - a
 }
 
 @test "several files are JSON lines, or one table with their names" {
