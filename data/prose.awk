@@ -32,12 +32,14 @@ function close_paragraph() {
 }
 
 # C<code>, L<text|target>, nested ones from the inside out; C<< code >> first.
-function plain_pod(s,    inner, letter) {
+function plain_pod(s,    inner, letter, head, tail) {
     gsub(/E<lt>/, "\001", s); gsub(/E<gt>/, "\002", s); gsub(/[XZ]<[^<>]*>/, "", s)
-    while (match(s, /[BCFILSE]<<+ [^<>]* >>+/)) {
-        inner = substr(s, RSTART + 1, RLENGTH - 1)
-        gsub(/^<+ | >+$/, "", inner)
-        s = substr(s, 1, RSTART - 1) inner substr(s, RSTART + RLENGTH)
+    while (match(s, /[BCFILSE]<<+ /)) {
+        head = substr(s, 1, RSTART - 1); inner = substr(s, RSTART + RLENGTH)
+        if (!match(inner, / >>+/)) { s = head inner; continue }
+        tail = substr(inner, RSTART + RLENGTH); inner = substr(inner, 1, RSTART - 1)
+        gsub(/</, "\001", inner); gsub(/>/, "\002", inner)
+        s = head inner tail
     }
     while (match(s, /[BCFILSE]<[^<>]*>/)) {
         letter = substr(s, RSTART, 1)

@@ -2,16 +2,17 @@
 
 PACKAGES := gcc libc6-dev pkg-config \
     libhdf5-dev hdf5-tools libzstd-dev zlib1g-dev liblzma-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev \
-    libopenblas-openmp-dev gnuplot-nox fonts-dejavu-core jq libcmocka-dev bats
-# Only for `make lint`, and only installed when it is among the goals.
-LINT_PACKAGES := clang-format cppcheck
+    libopenblas-openmp-dev gnuplot-nox fonts-dejavu-core jq libcmocka-dev bats xz-utils zstd
+# Only for these goals, and only installed when they are asked for together with deps.
+PACKAGES_lint := clang-format cppcheck
+PACKAGES_check-valgrind := valgrind
 
 # header:package of everything the compiler needs
 NEEDS := stdio.h:libc6-dev hdf5.h:libhdf5-dev zstd.h:libzstd-dev zlib.h:zlib1g-dev lzma.h:liblzma-dev \
     cjson/cJSON.h:libcjson-dev pcre2.h:libpcre2-dev utf8proc.h:libutf8proc-dev openssl/evp.h:libssl-dev cblas.h:libopenblas-openmp-dev
 
 .PHONY: deps
-deps: private wanted = $(PACKAGES) $(if $(filter lint,$(MAKECMDGOALS)),$(LINT_PACKAGES))
+deps: private wanted = $(PACKAGES) $(foreach goal,$(MAKECMDGOALS),$(PACKAGES_$(goal)))
 deps:
 	@if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then \
 	    echo "make deps: no apt-get here; install by hand what Debian calls: $(wanted)" >&2; exit 0; fi; \

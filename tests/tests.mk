@@ -4,7 +4,7 @@ TESTS ?=
 needs_tests = @for need in cmocka.h:libcmocka-dev; do \
 	printf '\#include <stddef.h>\n\#include <setjmp.h>\n\#include <stdarg.h>\n\#include <stdint.h>\n\#include <%s>\n' $${need%%:*} \
 	    | $(CC) -E -x c - >/dev/null 2>&1 || { echo "make: $${need%%:*} is missing: install the package $${need\#*:}, or let 'make deps' do it" >&2; exit 1; }; done; \
-	for need in bats:bats jq:jq h5dump:hdf5-tools gnuplot:gnuplot-nox; do command -v $${need%%:*} >/dev/null || { \
+	for need in bats:bats jq:jq h5dump:hdf5-tools gnuplot:gnuplot-nox xz:xz-utils zstd:zstd; do command -v $${need%%:*} >/dev/null || { \
 	    echo "make: $${need%%:*} is missing: install the package $${need\#*:}, or let 'make deps' do it" >&2; exit 1; }; done
 
 # cmocka and bats are asked for before the tests are compiled, not by a page of errors.
