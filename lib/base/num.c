@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "mem.h"
 
 int qk_parse_int(const char *s, int64_t least, int64_t most, int64_t *value, struct qk_err *err)
 {
@@ -83,4 +86,20 @@ char *qk_group_digits(int64_t value, char text[32])
     }
     text[out] = '\0';
     return text;
+}
+
+char *qk_minus_signs(const char *text)
+{
+    struct qk_buffer to = {0};
+    bool code = false;
+    qk_buffer_text(&to, "");
+    for (const char *s = text; *s != '\0'; s++) {
+        code ^= *s == '`';
+        const bool begins = s == text || strchr(" [(=\n", s[-1]) != NULL;
+        if (*s == '-' && begins && s[1] >= '0' && s[1] <= '9' && !code)
+            qk_buffer_text(&to, "−");
+        else
+            qk_buffer_add(&to, s, 1);
+    }
+    return to.at;
 }

@@ -20,4 +20,8 @@ int qk_parse_real(const char *s, double *value, struct qk_err *err);
 /* "1,966,080": digits in groups for people, into `text`; returns text. */
 char *qk_group_digits(int64_t value, char text[32]);
 
+/* The text with minus signs (U+2212) where a hyphen stands before a digit and begins a number, as
+ * in "= -0.5" or "[-1, 2]"; what is between back quotes stays.  malloc'd. */
+char *qk_minus_signs(const char *text);
+
 #endif

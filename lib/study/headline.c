@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "study/verdict.h"
 
 bool qk_verdict_open(const struct qk_verdict *v, int which)
@@ -67,7 +68,7 @@ char *qk_verdict_title(const struct qk_verdict *v)
     return title;
 }
 
-char *qk_verdict_headline(const struct qk_verdict *v)
+static char *headline(const struct qk_verdict *v)
 {
     const struct qk_paired *s = &v->contrast[QK_AB].pr;
     if (qk_verdict_open(v, QK_AB))
@@ -90,4 +91,11 @@ char *qk_verdict_headline(const struct qk_verdict *v)
     }
     qk_buffer_text(&text, ".");
     return text.at;
+}
+
+char *qk_verdict_headline(const struct qk_verdict *v)
+{
+    char *plain = headline(v), *text = plain != NULL ? qk_minus_signs(plain) : NULL;
+    free(plain);
+    return text;
 }

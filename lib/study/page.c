@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/num.h"
 #include "base/textfile.h"
 
 static const char *const style =
@@ -63,13 +64,15 @@ static void escape(struct qk_buffer *to, const char *s, size_t n)
     }
 }
 
-/* Running text: escaped in HTML, with `code` marked. */
-static void run_of_text(struct qk_page *p, const char *s)
+static void add_markdown(struct qk_page *p, const char *s)
 {
-    if (!p->html) {
-        qk_buffer_text(&p->text, s);
-        return;
-    }
+    char *text = qk_minus_signs(s);
+    qk_buffer_text(&p->text, text);
+    free(text);
+}
+
+static void add_html(struct qk_page *p, const char *s)
+{
     bool code = false;
     while (*s != '\0') {
         size_t n = strcspn(s, "`");
@@ -83,6 +86,18 @@ static void run_of_text(struct qk_page *p, const char *s)
     }
     if (code)
         qk_buffer_text(&p->text, "</code>");
+}
+
+/* Running text: escaped in HTML, with `code` marked; numbers get minus signs. */
+static void run_of_text(struct qk_page *p, const char *s)
+{
+    if (!p->html) {
+        add_markdown(p, s);
+        return;
+    }
+    char *text = qk_minus_signs(s);
+    add_html(p, text);
+    free(text);
 }
 
 void qk_page_begin(struct qk_page *p, bool html, const char *title)
@@ -135,7 +150,9 @@ void qk_page_verdict(struct qk_page *p, const char *label, const char *text)
         run_of_text(p, text);
         qk_buffer_text(&p->text, "</p></div>\n");
     } else {
-        qk_buffer_format(&p->text, "> **%s** %s\n\n", label, text);
+        qk_buffer_format(&p->text, "> **%s** ", label);
+        add_markdown(p, text);
+        qk_buffer_text(&p->text, "\n\n");
     }
 }
 
@@ -180,7 +197,7 @@ void qk_page_table(struct qk_page *p, const struct qk_table *t)
         if (to != NULL) {
             qk_table_print(t, QK_TABLE_MD, to);
             fclose(to);
-            qk_buffer_add(&p->text, text, size);
+            add_markdown(p, text);
         }
         free(text);
         qk_buffer_text(&p->text, "\n");

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "study/verdict.h"
 
 /* ---- pieces ---- */
@@ -285,9 +286,13 @@ static void pattern_lines(struct qk_buffer *to, const struct qk_combined *c)
     if (qk_verdict_causal(&v, c, &ignored) == 0) {
         qk_buffer_format(to, "# pattern: %s\n# meaning: %s\n", qk_pattern_label(v.pattern),
                          qk_pattern_meaning(v.pattern));
-        qk_buffer_format(to, "# differences: A−B = %+.2f, B−C = %+.2f, A−C = %+.2f\n",
-                         v.contrast[QK_AB].pr.mean, v.contrast[QK_BC].pr.mean,
-                         v.contrast[QK_AC].pr.mean);
+        char *plain = qk_format("# differences: A−B = %+.2f, B−C = %+.2f, A−C = %+.2f\n",
+                                v.contrast[QK_AB].pr.mean, v.contrast[QK_BC].pr.mean,
+                                v.contrast[QK_AC].pr.mean);
+        char *text = qk_minus_signs(plain);
+        qk_buffer_text(to, text);
+        free(plain);
+        free(text);
     }
     qk_verdict_free(&v);
 }

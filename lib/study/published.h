@@ -4,7 +4,12 @@
 #ifndef QK_STUDY_PUBLISHED_H
 #define QK_STUDY_PUBLISHED_H
 
-enum { QK_PUBLISHED_POINTS = 26, QK_PUBLISHED_HEAD_DIM = 128 };
+enum {
+    QK_PUBLISHED_POINTS = 26,
+    QK_PUBLISHED_HEAD_DIM = 128,
+    QK_PUBLISHED_LAYERS = 32,
+    QK_PUBLISHED_PARAMETERS = 1577199616,
+};
 
 struct qk_published_point {
     double tokens;

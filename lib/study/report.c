@@ -20,8 +20,7 @@ void qk_report_paragraph(struct qk_report_writer *w, const char *format, ...)
     qk_page_paragraph(&w->page, text);
 }
 
-__attribute__((format(printf, 2, 3))) static void item(struct qk_strings *list, const char *format,
-                                                       ...)
+void qk_report_item(struct qk_strings *list, const char *format, ...)
 {
     char text[4096];
     va_list args;
@@ -31,7 +30,7 @@ __attribute__((format(printf, 2, 3))) static void item(struct qk_strings *list, 
     qk_strings_add(list, text);
 }
 
-static void end_list(struct qk_report_writer *w, struct qk_strings *list)
+void qk_report_list(struct qk_report_writer *w, struct qk_strings *list)
 {
     if (list->count > 0)
         qk_page_list(&w->page, list);
@@ -59,7 +58,7 @@ static const char *text_of(const struct qk_report_writer *w, const char *key)
     return text != NULL ? text : "";
 }
 
-static void repeat(struct qk_report_writer *w, const char *key)
+void qk_report_sentence(struct qk_report_writer *w, const char *key)
 {
     const char *text = said(w, key);
     if (text != NULL)
@@ -80,12 +79,30 @@ static void figure(struct qk_report_writer *w, const char *name, const char *cap
 
 /* ---- opening ---- */
 
+/* A small model is called one before anything else is said. */
+static void write_size(struct qk_report_writer *w)
+{
+    char ours[32], theirs[32];
+    const struct qk_verdict *v = w->r->numbers;
+    const int64_t parameters = qk_results_parameters(&v->at[0].condition->mean);
+    if (parameters == 0 || qk_report_model(w) == QK_REPORT_SAME)
+        return;
+    qk_report_paragraph(
+        w,
+        "This is not the model of the original study but a %s one: %s parameters against %s, "
+        "%d layers against %d, head dimension %d against %d.",
+        parameters < QK_PUBLISHED_PARAMETERS ? "smaller" : "different",
+        qk_group_digits(parameters, ours), qk_group_digits(QK_PUBLISHED_PARAMETERS, theirs),
+        v->layers, QK_PUBLISHED_LAYERS, v->head_dim, QK_PUBLISHED_HEAD_DIM);
+}
+
 static void write_summary(struct qk_report_writer *w)
 {
     struct qk_table t = {0};
     qk_page_verdict(&w->page, "Verdict:", verdict_text(w, "sentence"));
     qk_table_conditions(&t, w->r->numbers);
     qk_report_table(w, &t);
+    write_size(w);
     qk_page_heading(&w->page, 2, "TL;DR");
     qk_report_paragraph(w, "%s %s %s", verdict_text(w, "sentence"), text_of(w, "loss"),
                         text_of(w, "order"));
@@ -95,13 +112,13 @@ static void write_verdict(struct qk_report_writer *w)
 {
     struct qk_table t = {0};
     qk_page_heading(&w->page, 2, "Verdict");
-    repeat(w, "kill");
-    repeat(w, "equivalence_ab");
-    repeat(w, "equivalence_bc");
-    repeat(w, "equivalence_ac");
+    qk_report_sentence(w, "kill");
+    qk_report_sentence(w, "equivalence_ab");
+    qk_report_sentence(w, "equivalence_bc");
+    qk_report_sentence(w, "equivalence_ac");
     qk_table_contrasts(&t, w->r->numbers);
     qk_report_table(w, &t);
-    repeat(w, "scale");
+    qk_report_sentence(w, "scale");
     qk_report_paragraph(w, "The rule was fixed before the runs. %s", verdict_text(w, "rule"));
 }
 
@@ -114,7 +131,7 @@ const cJSON *qk_report_config(const struct qk_report_writer *w, int condition)
 }
 
 /* A config value as text: numbers as JSON prints them. */
-static void config_value(const cJSON *config, const char *key, char text[64])
+void qk_report_setting(const cJSON *config, const char *key, char text[64])
 {
     const cJSON *value = cJSON_GetObjectItemCaseSensitive(config, key);
     char *printed = cJSON_IsString(value) ? qk_strdup(value->valuestring)
@@ -131,7 +148,7 @@ static void setting(struct qk_table *t, const cJSON *config, const char *name, c
     qk_strings_split(&list, keys, ' ');
     for (size_t i = 0; i < list.count; i++) {
         char value[64];
-        config_value(config, list.at[i], value);
+        qk_report_setting(config, list.at[i], value);
         size_t at = strlen(cell);
         snprintf(cell + at, sizeof cell - at, "%s%s", i > 0 ? " / " : "", value);
     }
@@ -199,13 +216,14 @@ static void write_setup(struct qk_report_writer *w)
     struct qk_strings list = {0};
     char seeds[256], tokens[32];
     qk_page_heading(&w->page, 2, "Set-up");
-    qk_report_paragraph(
-        w, "Three language models are trained alike but for the treatment of queries and "
-           "keys, from the same initial weights, on the same data in the same order:");
+    qk_report_paragraph(w,
+                        "%s language models are trained alike but for the treatment of queries and "
+                        "keys, from the same initial weights, on the same data in the same order:",
+                        c->count == 3 ? "Three" : "Several");
     for (int i = 0; i < c->count; i++)
-        item(&list, "%c (%s, `%s`): %s.", c->at[i].letter, qk_condition_name(&c->at[i]),
-             c->at[i].mean.tag, why(&c->at[i]));
-    end_list(w, &list);
+        qk_report_item(&list, "%c (%s, `%s`): %s.", c->at[i].letter, qk_condition_name(&c->at[i]),
+                       c->at[i].mean.tag, why(&c->at[i]));
+    qk_report_list(w, &list);
     seed_names(v->at[0].condition, seeds);
     qk_report_paragraph(
         w,
@@ -229,38 +247,64 @@ static void write_loss(struct qk_report_writer *w)
     qk_page_heading(&w->page, 2, "Loss");
     figure(w, "1_loss",
            "Figure 1. Training and validation loss, and the differences to condition A.");
-    repeat(w, "loss_ab");
-    repeat(w, "loss_bc");
+    qk_report_sentence(w, "loss_ab");
+    qk_report_sentence(w, "loss_bc");
+}
+
+/* Conditions beyond A, B and C are described, not judged. */
+static void write_others(struct qk_report_writer *w)
+{
+    static const char *const names[] = {"condition", "PR", "Δ to A", "Δ to B", "train", "val"};
+    const struct qk_combined *c = w->r->combined;
+    const struct qk_verdict *v = w->r->numbers;
+    struct qk_table t = {.columns = 6};
+    for (int i = 0; i < 6; i++)
+        qk_table_cell(&t, "%s", names[i]);
+    for (int i = 0; i < c->count; i++) {
+        const struct qk_results *r = &c->at[i].mean;
+        const int last = r->points - 1, val = qk_results_last(r->val_loss, r->points);
+        if (c->at[i].letter <= 'C')
+            continue;
+        qk_table_cell(&t, "%c %s", c->at[i].letter, qk_condition_name(&c->at[i]));
+        qk_table_number(&t, "%.2f", r->mean_pr[last]);
+        qk_table_number(&t, "%+.2f", r->mean_pr[last] - v->at[0].last_pr);
+        qk_table_number(&t, "%+.2f", r->mean_pr[last] - v->at[1].last_pr);
+        qk_table_number(&t, "%.4f", r->loss[last]);
+        qk_table_number(&t, "%.4f", val >= 0 ? r->val_loss[val] : NAN);
+    }
+    if (qk_table_rows(&t) > 0)
+        qk_page_table(&w->page, &t);
+    qk_table_free(&t);
 }
 
 static void write_rank(struct qk_report_writer *w)
 {
     qk_page_heading(&w->page, 2, "Rank of the keys");
     figure(w, "2_key_pr_causal", "Figure 2. Mean participation ratio of the keys during training.");
-    repeat(w, "minimum");
-    repeat(w, "recovery");
-    repeat(w, "plateau");
-    repeat(w, "null");
-    repeat(w, "order");
+    qk_report_sentence(w, "minimum");
+    qk_report_sentence(w, "recovery");
+    qk_report_sentence(w, "plateau");
+    qk_report_sentence(w, "null");
+    write_others(w);
 }
 
 static void write_layers(struct qk_report_writer *w)
 {
     qk_page_heading(&w->page, 2, "Layer by layer");
     figure(w, "3_per_layer", "Figure 3. Participation ratio per layer at the end of training.");
-    repeat(w, "layers");
+    qk_report_sentence(w, "layers");
     qk_page_heading(&w->page, 2, "What changes the rank: decomposition");
     figure(w, "4_causal_decomposition",
            "Figure 4. A−B, the learned gain, and B−C, the normalisation, per layer.");
-    repeat(w, "pattern");
-    repeat(w, "plateau_contrasts");
+    qk_report_sentence(w, "pattern");
+    qk_report_sentence(w, "plateau_contrasts");
 }
 
 static void write_gain(struct qk_report_writer *w)
 {
     qk_page_heading(&w->page, 2, "Gain");
     figure(w, "5_gamma_cv", "Figure 5. Coefficient of variation of the learned key gain.");
-    repeat(w, "gain");
+    qk_report_sentence(w, "gain");
 }
 
 /* ---- other measures ---- */
@@ -291,6 +335,42 @@ static void measure_row(struct qk_table *t, const struct qk_verdict *v, const ch
         qk_table_number(t, format, value[i]);
 }
 
+/* One number of A less that of B, " WORD +0.12", where both have it. */
+static void add_difference(struct qk_buffer *to, const struct qk_verdict *v, const char *word,
+                           const char *group, const char *key)
+{
+    double value[2];
+    for (int i = 0; i < 2; i++) {
+        const cJSON *json = v->at[i].condition->mean.json;
+        if (group != NULL)
+            json = cJSON_GetObjectItemCaseSensitive(json, group);
+        value[i] = last_member(json, key);
+    }
+    if (!isnan(value[0] - value[1]))
+        qk_buffer_format(to, "%s %+.2f %s", to->size > 0 ? "," : "", value[0] - value[1], word);
+}
+
+/* How much the answer hangs on what is measured, and where. */
+static void write_dependence(struct qk_report_writer *w)
+{
+    const struct qk_verdict *v = w->r->numbers;
+    struct qk_buffer text = {0};
+    add_difference(&text, v, "before the norm", "mean_pr_sites", "pre_norm");
+    add_difference(&text, v, "after it", "mean_pr_sites", "post_norm");
+    add_difference(&text, v, "after RoPE", "mean_pr_sites", "post_rope");
+    add_difference(&text, v, "by the PR of σ²", NULL, "mean_pr_energy");
+    add_difference(&text, v, "for queries", NULL, "q_pr");
+    add_difference(&text, v, "for QKᵀ", NULL, "qk_pr");
+    if (text.size > 0)
+        qk_report_paragraph(
+            w,
+            "The answer hangs on what is measured: A−B is%s. RoPE is not rank-preserving over "
+            "stacked positions, so sites are not interchangeable; the PR of QKᵀ is the one that "
+            "does not change when a factor moves from keys to queries.",
+            text.at);
+    qk_buffer_free(&text);
+}
+
 static void write_measures(struct qk_report_writer *w)
 {
     const struct qk_verdict *v = w->r->numbers;
@@ -310,91 +390,9 @@ static void write_measures(struct qk_report_writer *w)
     if (qk_table_rows(&t) > 0) {
         qk_page_heading(&w->page, 2, "Other measures");
         qk_report_table(w, &t);
-        qk_report_paragraph(
-            w,
-            "RoPE is not rank-preserving over stacked positions, so the %d sites are not "
-            "interchangeable; the PR of QKᵀ is the one that does not change when a factor "
-            "moves from keys to queries.",
-            3);
+        write_dependence(w);
     }
     qk_table_free(&t);
-}
-
-/* ---- reservations and context ---- */
-
-static void write_rate_limitation(const struct qk_report_writer *w, struct qk_strings *list)
-{
-    char muon[64], adamw[64], schedule[64];
-    const cJSON *config = qk_report_config(w, 0);
-    config_value(config, "muon_lr", muon);
-    config_value(config, "adamw_lr", adamw);
-    config_value(config, "lr_schedule", schedule);
-    item(list,
-         "Learning rates (Muon %s, AdamW %s, schedule %s) are the same in every condition; they "
-         "were not tuned per condition, and a learning rate alone can move rank as much as a "
-         "condition does.",
-         muon, adamw, schedule);
-}
-
-static void write_limitations(struct qk_report_writer *w)
-{
-    const struct qk_verdict *v = w->r->numbers;
-    struct qk_strings list = {0};
-    char tokens[32];
-    const cJSON *caveat;
-    qk_page_heading(&w->page, 2, "Limitations: what this cannot say");
-    cJSON_ArrayForEach(caveat, cJSON_GetObjectItemCaseSensitive(w->r->verdict, "caveats"))
-    {
-        if (cJSON_IsString(caveat))
-            item(&list, "%s", caveat->valuestring);
-    }
-    item(&list, "The replicate is the seed: points of one run and layers of one network are not "
-                "independent.");
-    write_rate_limitation(w, &list);
-    if (!qk_report_same_model(w))
-        item(&list,
-             "The model is small. A head dimension of %d leaves PR little room, and what "
-             "holds here need not hold at 1.6 billion parameters.",
-             v->head_dim);
-    item(&list,
-         "One architecture, one data mix, one optimiser; training stops after %s "
-         "tokens, far from convergence.",
-         qk_group_digits((int64_t)v->tokens, tokens));
-    const cJSON *decay =
-        cJSON_GetObjectItemCaseSensitive(qk_report_config(w, 0), "qk_gain_weight_decay");
-    if (!cJSON_IsNumber(decay) || decay->valuedouble != 0)
-        item(&list, "Weight decay acts on the learned gain and not on the frozen one, as in the "
-                    "original: A and B differ in that too.");
-    item(&list, "Key PR is not invariant: a factor moved from the gain of keys to that of queries "
-                "changes it and leaves attention as it was. A learned gain also changes the "
-                "temperature of attention, which A−B does not separate from the choice of "
-                "dimensions.");
-    item(&list, "Rank is a property of the keys on one probe batch, not of what the model can do "
-                "with them; no downstream task is evaluated here.");
-    end_list(w, &list);
-}
-
-static void write_prior_work(struct qk_report_writer *w)
-{
-    struct qk_strings list = {0};
-    qk_page_heading(&w->page, 2, "Prior work");
-    qk_report_paragraph(w, "This repeats the comparison of %s; nothing in it is claimed as new.",
-                        qk_published_source);
-    item(&list,
-         "QK-Norm: Henry et al. 2020 (arXiv 2010.04245), ViT-22B (Dehghani et al. 2023); per "
-         "head with a gain shared by heads in Qwen3 and Gemma 3, and without any gain, as in "
-         "condition B, in modded-nanogpt.");
-    item(&list, "Fall and recovery of rank during training: three phases in OLMo and Pythia "
-                "(arXiv 2509.23024).");
-    item(&list, "Key rank before and after RoPE: Loki (arXiv 2406.02542), SALS (arXiv 2510.24273). "
-                "Participation ratio of representations: Chun et al. (arXiv 2509.26560).");
-    item(&list, "Muon and spectra: Moonlight (arXiv 2502.16982) and Wang (arXiv 2509.26030) find "
-                "weights more isotropic than with AdamW, NuMuon (arXiv 2603.03597) pronounced "
-                "low-rank structure.");
-    item(&list,
-         "Entropy collapse of attention: Zhai et al. (arXiv 2303.06296). Rank collapse across "
-         "tokens (Dong et al., arXiv 2103.03404) is a different object.");
-    end_list(w, &list);
 }
 
 static void write_numbers(struct qk_report_writer *w)
@@ -437,7 +435,8 @@ static char *relative(const char *out, const char *folder)
 static int check_verdict(const struct qk_report *r, struct qk_err *err)
 {
     cJSON *ours = qk_verdict_json(r->numbers);
-    static const char *const keys[] = {"study", "outcome", "numbers"};
+    static const char *const keys[] = {"study", "outcome",  "numbers",
+                                       "title", "sentence", "sentences"};
     int failed = 0;
     for (size_t i = 0; i < sizeof keys / sizeof keys[0] && !failed; i++)
         if (!cJSON_Compare(cJSON_GetObjectItemCaseSensitive(ours, keys[i]),
@@ -463,11 +462,14 @@ static int write_page(struct qk_buffer *to, const struct qk_report *r, bool html
     write_layers(&w);
     write_gain(&w);
     write_measures(&w);
+    qk_report_loss_and_rank(&w);
     if (r->published)
         qk_report_published(&w);
     write_numbers(&w);
-    write_limitations(&w);
-    write_prior_work(&w);
+    qk_report_discussion(&w);
+    qk_report_limitations(&w);
+    qk_report_prior_work(&w);
+    qk_report_recommendations(&w);
     qk_report_made(&w);
     qk_page_end(&w.page);
     free(w.link);

@@ -54,21 +54,34 @@ static void published_contrasts(struct qk_table *t, const struct qk_verdict *v)
     }
 }
 
-/* Is what was trained here the published model? */
-bool qk_report_same_model(const struct qk_report_writer *w)
+enum qk_report_model qk_report_model(const struct qk_report_writer *w)
 {
     const cJSON *config = qk_report_config(w, 0);
     static const struct {
         const char *key;
         double value;
-    } size[] = {{"d_model", 2048}, {"n_layers", 32}, {"n_heads", 16},
-                {"n_kv_heads", 8}, {"d_ff", 8192},   {"seq_len", 2048}};
+    } size[] = {{"vocab_size", 49152}, {"d_model", 2048}, {"n_layers", QK_PUBLISHED_LAYERS},
+                {"n_heads", 16},       {"n_kv_heads", 8}, {"d_ff", 8192},
+                {"seq_len", 2048}};
+    if (config == NULL)
+        return QK_REPORT_UNTOLD;
     for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
         const cJSON *value = cJSON_GetObjectItemCaseSensitive(config, size[i].key);
         if (!cJSON_IsNumber(value) || value->valuedouble != size[i].value)
-            return false;
+            return QK_REPORT_OTHER;
     }
-    return true;
+    return QK_REPORT_SAME;
+}
+
+static const char *relation(enum qk_report_model model)
+{
+    return model == QK_REPORT_SAME ? "a model of the same size, with one seed."
+           : model == QK_REPORT_UNTOLD
+               ? "a model of 1.577 billion parameters, 32 layers, head dimension 128, trained on "
+                 "49.15 M tokens with one seed. The input does not tell what model it is of."
+               : "a different model: 1.577 billion parameters, 32 layers, head dimension 128, "
+                 "49.15 M tokens, one seed. PR is capped by the head dimension, so values cannot "
+                 "be compared; signs, order and shape can.";
 }
 
 void qk_report_published(struct qk_report_writer *w)
@@ -82,20 +95,8 @@ void qk_report_published(struct qk_report_writer *w)
     const struct qk_verdict *v = w->r->numbers;
     struct qk_table t = {.columns = 9};
     qk_page_heading(&w->page, 2, "Published values beside ours");
-    if (qk_report_same_model(w))
-        qk_report_paragraph(
-            w,
-            "The original study's published results (%s) come from a model of the same "
-            "size, with one seed.",
-            qk_published_source);
-    else
-        qk_report_paragraph(
-            w,
-            "The original study's published results (%s) come from a different model: 1.577 "
-            "billion parameters, 32 layers, head dimension 128, 49.15 M tokens, one seed. "
-            "PR is capped by the head dimension, so values cannot be compared; signs, order "
-            "and shape can.",
-            qk_published_source);
+    qk_report_paragraph(w, "The original study's published results (%s) come from %s",
+                        qk_published_source, relation(qk_report_model(w)));
     for (int i = 0; i < 9; i++)
         qk_table_cell(&t, "%s", rows[i]);
     published_rows(&t, v);

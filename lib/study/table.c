@@ -203,7 +203,10 @@ void qk_table_contrasts(struct qk_table *t, const struct qk_verdict *v)
         qk_table_number(t, "%.3f", k->pr.p_flip);
         qk_table_number(t, "%.3f", k->p_holm);
         qk_table_cell(t, "%s", k->pr.n < 2 ? "-" : qk_stats_equivalence_name(k->pr.equivalence));
-        qk_table_cell(t, "%+.2f ± %.2f", k->plateau_mean, isnan(k->plateau_sd) ? 0 : k->plateau_sd);
+        if (isnan(k->plateau_sd)) /* one point has no jitter to tell */
+            qk_table_number(t, "%+.2f", k->plateau_mean);
+        else
+            qk_table_cell(t, "%+.2f ± %.2f", k->plateau_mean, k->plateau_sd);
         qk_table_number(t, "%+.4f", k->train.mean);
         qk_table_number(t, "%+.4f", k->val.mean);
         qk_table_cell(t, "%d of %d", k->layers_above, v->layers);

@@ -18,7 +18,11 @@ static char *sentence(const struct qk_verdict *v, const char *format, va_list ar
 {
     char text[1024];
     vsnprintf(text, sizeof text, format, args);
-    return qk_format("%s%s.", text, v->n_seeds == 1 ? " (one seed: no variance is known)" : "");
+    char *signs = qk_minus_signs(text);
+    char *whole =
+        qk_format("%s%s.", signs, v->n_seeds == 1 ? " (one seed: no variance is known)" : "");
+    free(signs);
+    return whole;
 }
 
 /* One sentence without its full stop under `key`. */

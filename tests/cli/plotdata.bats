@@ -45,7 +45,7 @@ draw_all() {
 # columns: tokens pr low high
 # pattern: all differ
 # meaning: the gain and the normalisation both change mean key rank
-# differences: A−B = +5.00, B−C = -3.00, A−C = +2.00
+# differences: A−B = +5.00, B−C = −3.00, A−C = +2.00
 # A: tokens, mean PR over layers, low, high
 0 90 90 90
 1000000 50 50 50

@@ -213,12 +213,29 @@ static void outputs(void **state)
     assert_null(qk_out_open("no/such/folder/x", &err));
 }
 
+static void minus_signs(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"", ""},
+        {"-0.5", "−0.5"},
+        {"B−C = -3.70, [-1.5, -0.2] (-4)", "B−C = −3.70, [−1.5, −0.2] (−4)"},
+        {"A-1 2024-05 1e-05 - --5 sign-flip", "A-1 2024-05 1e-05 - --5 sign-flip"},
+        {"say `x -1` or -1", "say `x -1` or −1"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text = qk_minus_signs(cases[i][0]);
+        assert_string_equal(text, cases[i][1]);
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts), cmocka_unit_test(options), cmocka_unit_test(random_numbers),
         cmocka_unit_test(hashes), cmocka_unit_test(utf8),    cmocka_unit_test(text_files),
-        cmocka_unit_test(json),   cmocka_unit_test(outputs),
+        cmocka_unit_test(json),   cmocka_unit_test(outputs), cmocka_unit_test(minus_signs),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

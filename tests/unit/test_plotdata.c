@@ -45,7 +45,7 @@ static void headers_tell_the_conditions(void **state)
     has("# tokens: 49152000\n");
     has("# pattern: all differ\n# meaning: the gain and the normalisation both change mean key "
         "rank\n");
-    has("# differences: A−B = +6.15, B−C = -3.70, A−C = +2.45\n");
+    has("# differences: A−B = +6.15, B−C = −3.70, A−C = +2.45\n");
     assert_null(strstr(text.at, "provenance"));
     assert_null(strstr(text.at, "# null"));
     forget();

@@ -168,8 +168,12 @@ static void reports_pass_their_own_lint(void **state)
         "## Gain",
         "## Published values beside ours",
         "| A learned gain | 65.70 | 65.70 |",
+        "## Loss against rank",
+        "## Downstream",
+        "## Discussion",
         "## Limitations",
         "## Prior work",
+        "## Recommendations",
         "## How it was made",
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
@@ -177,6 +181,62 @@ static void reports_pass_their_own_lint(void **state)
             fail_msg("'%s' is missing", parts[i]);
     qk_buffer_free(&text);
     free(out);
+    forget(judged);
+}
+
+static void says(const char *text, const char *part, bool expected)
+{
+    if ((strstr(text, part) != NULL) != expected)
+        fail_msg("'%s' is %s", part, expected ? "missing" : "there");
+}
+
+/* Results without a config, the published ones among them, do not tell the size of the model:
+ * nothing may be said of it. */
+static void an_untold_size_stays_untold(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    struct qk_buffer text = {0};
+    cJSON *judged = judge();
+    assert_works(write_report(&text, judged, "-", false, &err));
+    says(text.at, "does not tell the size of the model", true);
+    says(text.at, "does not tell what model it is of", true);
+    says(text.at, "smaller one", false);
+    says(text.at, "different model", false);
+    says(text.at, "SCALE=full", false);
+    says(text.at, "−3.70", true); /* with a minus sign */
+    says(text.at, " -3.70", false);
+    qk_buffer_free(&text);
+    forget(judged);
+}
+
+/* A small model is called one at the top, and a fourth condition is shown. */
+static void a_small_model_is_called_one(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    struct qk_buffer text = {0};
+    cJSON *json = causal_combined();
+    cJSON *scalar = causal_results(1, 0.5);
+    cJSON_ReplaceItemInObject(scalar, "tag", cJSON_CreateString("QK_scalar"));
+    cJSON_AddItemToObject(json, "D", scalar);
+    cJSON_AddItemToObject(
+        cJSON_GetObjectItem(json, "A"), "config",
+        qk_json_parse("{\"vocab_size\": 4096, \"d_model\": 128, \"n_layers\": 4, \"n_heads\": 4,"
+                      "\"n_kv_heads\": 2, \"d_ff\": 512, \"seq_len\": 256, \"muon_lr\": 0.01,"
+                      "\"adamw_lr\": 0.01, \"batch_size\": 1, \"train_tokens\": 1}",
+                      "test", &err));
+    assert_works(qk_combined_parse(&combined, json, "test", &err));
+    assert_works(qk_verdict_causal(&verdict, &combined, &err));
+    cJSON *judged = qk_verdict_json(&verdict);
+    assert_works(write_report(&text, judged, "-", false, &err));
+    const char *size = strstr(text.at, "but a smaller one: 1,246,592 parameters");
+    assert_non_null(size);
+    assert_true(size < strstr(text.at, "## TL;DR"));
+    says(text.at, "| D scalar gain | 60.05 | −5.65 | +0.50 |", true);
+    says(text.at, "Several language models", true);
+    says(text.at, "`QK_scalar`), which changes temperature", false); /* it is there already */
+    qk_buffer_free(&text);
     forget(judged);
 }
 
@@ -250,6 +310,8 @@ int main(void)
         cmocka_unit_test(lint_wants_the_parts),
         cmocka_unit_test(html_is_escaped_and_figures_are_inside),
         cmocka_unit_test(reports_pass_their_own_lint),
+        cmocka_unit_test(an_untold_size_stays_untold),
+        cmocka_unit_test(a_small_model_is_called_one),
         cmocka_unit_test(links_are_relative),
         cmocka_unit_test(html_needs_nothing_else),
         cmocka_unit_test(a_strange_verdict_is_refused),
