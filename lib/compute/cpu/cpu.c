@@ -255,7 +255,8 @@ void qk_cpu_describe(char *text, int size)
     char processor[128], blas[128];
     processor_name(processor, sizeof processor);
     qk_blas_describe(blas, sizeof blas);
+    static const char *const products[] = {"", ", AVX2 products", ", AVX-512 products"};
     int threads = omp_get_max_threads();
-    snprintf(text, (size_t)size, "cpu: %s, %d thread%s, %s", processor, threads,
-             threads == 1 ? "" : "s", blas);
+    snprintf(text, (size_t)size, "cpu: %s, %d thread%s%s, %s", processor, threads,
+             threads == 1 ? "" : "s", products[qk_cpu_gemm_vectors()], blas);
 }

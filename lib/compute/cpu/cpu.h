@@ -77,14 +77,18 @@ static inline int64_t qk_round_up(int64_t n, int64_t size)
     return qk_blocks(n, size) * size;
 }
 
-/* One single-threaded product C = alpha op(A) op(B) + beta C, row-major, op = transpose when asked.
- * Call inside a parallel region. */
+/* One single-threaded product C = alpha op(A) op(B), or += when `add`; row-major, op = transpose
+ * when asked.  Call inside a parallel region. */
 void qk_cpu_gemm(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha, const float *A,
-                 int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
+                 int64_t lda, const float *B, int64_t ldb, bool add, float *C, int64_t ldc);
+/* How it is done on this processor, and a way to ask for less (tests). */
+enum qk_cpu_vectors { QK_CPU_BLAS, QK_CPU_AVX2, QK_CPU_AVX512 };
+enum qk_cpu_vectors qk_cpu_gemm_vectors(void);
+enum qk_cpu_vectors qk_cpu_gemm_limit(enum qk_cpu_vectors most);
 /* The same over fixed tiles of C, in parallel. */
 void qk_cpu_gemm_tiled(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha,
-                       const float *A, int64_t lda, const float *B, int64_t ldb, float beta,
-                       float *C, int64_t ldc);
+                       const float *A, int64_t lda, const float *B, int64_t ldb, bool add, float *C,
+                       int64_t ldc);
 
 /* The operations; their contracts are in ops.h. */
 #define QK_CPU_OP(name, ...) void qk_cpu_##name(struct qk_device *d, __VA_ARGS__)

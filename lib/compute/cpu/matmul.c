@@ -1,14 +1,5 @@
-/* Matrix products: single-threaded BLAS over fixed tiles of the result. */
+/* Matrix products: single-threaded ones (gemm.c) over fixed tiles of the result. */
 #include "compute/cpu/cpu.h"
-
-#include <cblas.h>
-
-void qk_cpu_gemm(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha, const float *A,
-                 int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc)
-{
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans,
-                (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta, C, (int)ldc);
-}
 
 enum { ENOUGH = 16, LEAST = 64 }; /* tiles to have, numbers along the side of one */
 
@@ -27,8 +18,8 @@ static void choose_tile(int64_t M, int64_t N, int64_t *rows, int64_t *cols)
 }
 
 void qk_cpu_gemm_tiled(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha,
-                       const float *A, int64_t lda, const float *B, int64_t ldb, float beta,
-                       float *C, int64_t ldc)
+                       const float *A, int64_t lda, const float *B, int64_t ldb, bool add, float *C,
+                       int64_t ldc)
 {
     int64_t rows, cols;
     choose_tile(M, N, &rows, &cols);
@@ -37,7 +28,7 @@ void qk_cpu_gemm_tiled(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float 
     for (int64_t t = 0; t < tiles; t++) {
         int64_t i = t / across * rows, j = t % across * cols;
         qk_cpu_gemm(ta, tb, qk_min64(rows, M - i), qk_min64(cols, N - j), K, alpha,
-                    A + (ta ? i : i * lda), lda, B + (tb ? j * ldb : j), ldb, beta, C + i * ldc + j,
+                    A + (ta ? i : i * lda), lda, B + (tb ? j * ldb : j), ldb, add, C + i * ldc + j,
                     ldc);
     }
 }
@@ -53,8 +44,8 @@ void qk_cpu_matmul(struct qk_device *d, struct qk_buf y, struct qk_buf x, struct
     double start;
     if (!qk_cpu_begin(d, &start))
         return;
-    qk_cpu_gemm_tiled(false, true, M, N, K, 1, qk_cpu_in(x), K, qk_cpu_in(w), K, add ? 1 : 0,
-                      qk_cpu_out(y), N);
+    qk_cpu_gemm_tiled(false, true, M, N, K, 1, qk_cpu_in(x), K, qk_cpu_in(w), K, add, qk_cpu_out(y),
+                      N);
     qk_cpu_end(d, QK_CLASS_MATMUL, start, flops_of(M, N, K));
 }
 
@@ -64,7 +55,7 @@ void qk_cpu_matmul_dx(struct qk_device *d, struct qk_buf dx, struct qk_buf dy, s
     double start;
     if (!qk_cpu_begin(d, &start))
         return;
-    qk_cpu_gemm_tiled(false, false, M, K, N, 1, qk_cpu_in(dy), N, qk_cpu_in(w), K, add ? 1 : 0,
+    qk_cpu_gemm_tiled(false, false, M, K, N, 1, qk_cpu_in(dy), N, qk_cpu_in(w), K, add,
                       qk_cpu_out(dx), K);
     qk_cpu_end(d, QK_CLASS_MATMUL, start, flops_of(M, N, K));
 }

@@ -1,0 +1,116 @@
+/* The single-threaded product, by every kind of vector this processor has, against double loops. */
+#include "ops_check.h"
+
+#include "compute/cpu/cpu.h"
+
+enum { GAP = 3 }; /* numbers between the rows of each matrix, which nobody may touch */
+
+struct shape {
+    int64_t M, N, K;
+};
+
+static double expected(const struct shape *s, bool ta, bool tb, const float *a, int64_t lda,
+                       const float *b, int64_t ldb, int64_t i, int64_t j, double *size)
+{
+    double sum = 0;
+    for (int64_t k = 0; k < s->K; k++) {
+        double term =
+            (double)a[ta ? k * lda + i : i * lda + k] * (double)b[tb ? j * ldb + k : k * ldb + j];
+        sum += term;
+        *size += fabs(term);
+    }
+    return sum;
+}
+
+static void check_product(struct shape s, bool ta, bool tb, bool add)
+{
+    int64_t lda = (ta ? s.M : s.K) + GAP, ldb = (tb ? s.K : s.N) + GAP, ldc = s.N + GAP;
+    float *a = normals("a", (ta ? s.K : s.M) * lda, 1),
+          *b = normals("b", (tb ? s.N : s.K) * ldb, 1);
+    float *c = normals("c", s.M * ldc, 1), *before = normals("c", s.M * ldc, 1);
+    qk_cpu_gemm(ta, tb, s.M, s.N, s.K, 0.5f, a, lda, b, ldb, add, c, ldc);
+    for (int64_t i = 0; i < s.M; i++)
+        for (int64_t j = 0; j < ldc; j++) {
+            double old = (double)before[i * ldc + j], size = 1e-30, got = (double)c[i * ldc + j];
+            if (j >= s.N) {
+                assert_true(got == old);
+                continue;
+            }
+            double want = 0.5 * expected(&s, ta, tb, a, lda, b, ldb, i, j, &size);
+            if (!(fabs(got - want - (add ? old : 0)) <= 1e-6 * (size + fabs(old))))
+                fail_msg("%lld x %lld x %lld%s%s%s: [%lld, %lld] = %g", (long long)s.M,
+                         (long long)s.N, (long long)s.K, ta ? " ta" : "", tb ? " tb" : "",
+                         add ? " add" : "", (long long)i, (long long)j, got);
+        }
+    free(a);
+    free(b);
+    free(c);
+    free(before);
+}
+
+static void check_all(enum qk_cpu_vectors vectors)
+{
+    static const struct shape SHAPES[] = {
+        {1, 1, 1},    {2, 3, 5},     {14, 32, 16},  {15, 33, 17},   {6, 16, 8},
+        {29, 31, 15}, {128, 64, 32}, {37, 300, 70}, {17, 290, 530}, {40, 40, 1100},
+    };
+    if (qk_cpu_gemm_limit(vectors) != vectors) {
+        print_message("this processor lacks the vectors: left out\n");
+        skip();
+    }
+    for (size_t i = 0; i < sizeof SHAPES / sizeof *SHAPES; i++)
+        for (int how = 0; how < 8; how++)
+            check_product(SHAPES[i], how & 1, how & 2, how & 4);
+    for (int64_t rows = 1; rows <= 30; rows++) /* every height of a tile */
+        check_product((struct shape){rows, 40, 20}, rows % 2, rows % 3 == 0, false);
+}
+
+static void test_blas(void **state)
+{
+    (void)state;
+    check_all(QK_CPU_BLAS);
+}
+
+static void test_avx2(void **state)
+{
+    (void)state;
+    check_all(QK_CPU_AVX2);
+}
+
+static void test_avx512(void **state)
+{
+    (void)state;
+    check_all(QK_CPU_AVX512);
+}
+
+/* A part of C comes out as the same bytes as within the whole: tiles may be cut anywhere. */
+static void test_cut(void **state)
+{
+    (void)state;
+    if (qk_cpu_gemm_limit(QK_CPU_AVX512) == QK_CPU_BLAS)
+        skip(); /* a BLAS promises nothing of the kind */
+    enum { M = 50, N = 70, K = 600 };
+    float *a = normals("a", M * K, 1), *b = normals("b", N * K, 1);
+    float *whole = normals("c", M * N, 1), *part = normals("c", M * N, 1);
+    qk_cpu_gemm(false, true, M, N, K, 1, a, K, b, K, false, whole, N);
+    for (int64_t i = 0; i < M; i += 9)
+        for (int64_t j = 0; j < N; j += 11)
+            qk_cpu_gemm(false, true, qk_min64(9, M - i), qk_min64(11, N - j), K, 1, a + i * K, K,
+                        b + j * K, K, false, part + i * N + j, N);
+    assert_memory_equal(whole, part, M * N * sizeof *whole);
+    free(a);
+    free(b);
+    free(whole);
+    free(part);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_blas),
+        cmocka_unit_test(test_avx2),
+        cmocka_unit_test(test_avx512),
+        cmocka_unit_test(test_cut),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
