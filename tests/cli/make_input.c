@@ -47,7 +47,7 @@ static struct attribute attributes[MOST];
 static struct array arrays[MOST];
 static int attribute_count, array_count;
 static cJSON *config;
-static char *config_text; /* may be replaced as attribute */
+static char *config_text;
 static bool full;
 
 static void die(const char *sentence)
@@ -466,5 +466,6 @@ int main(int argc, char **argv)
         write_config(argv[2]);
     else
         write_file(argv[2]);
+    free(config_text);
     return 0;
 }
