@@ -38,6 +38,11 @@ void qk_report_list(struct qk_report_writer *w, struct qk_strings *list)
     *list = (struct qk_strings){0};
 }
 
+const char *qk_report_reservation(const struct qk_report_writer *w)
+{
+    return w->r->numbers->n_seeds == 1 ? " (one seed: no variance is known)" : "";
+}
+
 void qk_report_table(struct qk_report_writer *w, struct qk_table *t)
 {
     qk_page_table(&w->page, t);
@@ -364,10 +369,10 @@ static void write_dependence(struct qk_report_writer *w)
     if (text.size > 0)
         qk_report_paragraph(
             w,
-            "The answer hangs on what is measured: A−B is%s. RoPE is not rank-preserving over "
+            "The answer hangs on what is measured: A−B is%s%s. RoPE is not rank-preserving over "
             "stacked positions, so sites are not interchangeable; the PR of QKᵀ is the one that "
             "does not change when a factor moves from keys to queries.",
-            text.at);
+            text.at, qk_report_reservation(w));
     qk_buffer_free(&text);
 }
 

@@ -33,9 +33,10 @@ static void discuss_contrast(struct qk_report_writer *w, const char *what,
     qk_report_paragraph(
         w,
         "%s (%c−%c) moves mean PR by %+.2f at the end and by %+.2f over the second half of "
-        "training; a single layer moves by %.2f on average, whatever the sign%s.",
+        "training; a single layer moves by %.2f on average, whatever the sign%s%s.",
         what, k->plus, k->minus, k->pr.mean, k->plateau_mean, k->layer_abs,
-        hidden ? ", so a small mean hides larger changes of both signs" : "");
+        hidden ? ", so a small mean hides larger changes of both signs" : "",
+        qk_report_reservation(w));
 }
 
 static double last_logit(const struct qk_verdict *v, int condition)

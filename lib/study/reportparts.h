@@ -27,6 +27,10 @@ void qk_report_list(struct qk_report_writer *w, struct qk_strings *list);
 /* The sentence of verdict.json under that key, where there is one. */
 void qk_report_sentence(struct qk_report_writer *w, const char *key);
 
+/* " (one seed: no variance is known)" with one seed, else nothing: before the full stop of every
+ * sentence about a difference. */
+const char *qk_report_reservation(const struct qk_report_writer *w);
+
 /* The config of a condition's first seed, or NULL. */
 const cJSON *qk_report_config(const struct qk_report_writer *w, int condition);
 /* A config value as text: numbers as JSON prints them, "-" where it is not told. */

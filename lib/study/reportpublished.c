@@ -109,9 +109,9 @@ void qk_report_published(struct qk_report_writer *w)
     double ab = summarise(0).last - summarise(1).last, bc = summarise(1).last - summarise(2).last;
     qk_report_paragraph(
         w,
-        "The published pattern by the same rule is %s, here it is %s. The published "
+        "The published pattern by the same rule is %s, here it is %s%s. The published "
         "validation batches were redrawn at every probe, which moves its validation loss by "
         "about ±0.1; ours are fixed.",
         qk_pattern_label(qk_pattern_of(ab, bc, ab + bc, v->tolerance)),
-        qk_pattern_label(v->pattern));
+        qk_pattern_label(v->pattern), qk_report_reservation(w));
 }

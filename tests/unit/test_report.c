@@ -206,6 +206,7 @@ static void an_untold_size_stays_untold(void **state)
     says(text.at, "SCALE=full", false);
     says(text.at, "−3.70", true); /* with a minus sign */
     says(text.at, " -3.70", false);
+    says(text.at, "whatever the sign (one seed: no variance is known).", true);
     qk_buffer_free(&text);
     forget(judged);
 }
