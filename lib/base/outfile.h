@@ -41,8 +41,8 @@ int qk_out_commit(struct qk_out *out, struct qk_err *err);
 /* Give up: remove the temporary and free `out` (NULL is fine). */
 void qk_out_discard(struct qk_out *out);
 
-/* Between the two no deadly signal ends the process: for steps that create or rename a temporary, so
- * that none is made behind the back of a handler that has just removed them. */
+/* Between the two no deadly signal ends the process: for steps that create or rename a temporary,
+ * so that none is made behind the back of a handler that has just removed them. */
 void qk_out_enter(void);
 void qk_out_leave(void);
 
