@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LEAST_CUT = 16 };
+
 static int check_tokenizer(struct qk_pack *pack, const char *path, const struct qk_tokenizer *t,
                            struct qk_err *err)
 {
@@ -20,16 +22,24 @@ static int check_tokenizer(struct qk_pack *pack, const char *path, const struct 
     return failed;
 }
 
-static void note_documents(struct qk_probe_docs *p)
+static int by_token(const void *a, const void *b)
 {
-    int64_t n = p->sequences * p->length, start = 0;
+    const struct qk_probe_place *x = a, *y = b;
+    if (x->token != y->token)
+        return x->token < y->token ? -1 : 1;
+    return x->at < y->at ? -1 : x->at > y->at;
+}
+
+static void note_places(struct qk_probe_docs *p)
+{
+    const int64_t n = p->sequences * p->length;
     for (int64_t i = 0; i < n; i++)
-        if (p->tokens[i] == p->eot) {
-            size_t bytes = (size_t)(i + 1 - start) * sizeof *p->tokens;
-            qk_docset_add(&p->whole, qk_dochash(p->tokens + start, bytes, 0));
-            start = i + 1;
-        }
-    p->tail = p->whole.count ? n - start : 0;
+        p->ended |= p->tokens[i] == p->eot;
+    p->places = qk_alloc((size_t)n, sizeof *p->places);
+    for (int64_t i = 0; i < n; i++)
+        if (!p->ended || i == 0 || p->tokens[i - 1] == p->eot)
+            p->places[p->place_count++] = (struct qk_probe_place){p->tokens[i], i};
+    qsort(p->places, p->place_count, sizeof *p->places, by_token);
 }
 
 int qk_probe_docs_read(struct qk_probe_docs *p, const char *path, const struct qk_tokenizer *t,
@@ -50,24 +60,51 @@ int qk_probe_docs_read(struct qk_probe_docs *p, const char *path, const struct q
         qk_probe_docs_free(p);
         return -1;
     }
-    note_documents(p);
+    note_places(p);
     return 0;
+}
+
+/* The first place with that token, or where it would be. */
+static size_t first_place(const struct qk_probe_docs *p, int32_t token)
+{
+    size_t low = 0, high = p->place_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (p->places[middle].token < token)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool is_at(const struct qk_probe_docs *p, int64_t at, const uint32_t *ids, int64_t count)
+{
+    const int64_t rest = p->sequences * p->length - at;
+    if (memcmp(p->tokens + at, ids, (size_t)(count < rest ? count : rest) * sizeof *ids) != 0)
+        return false;
+    if (count > rest) /* cut */
+        return p->ended || at == 0 || rest >= LEAST_CUT;
+    return !p->ended || count == rest || p->tokens[at + count] == p->eot;
 }
 
 bool qk_probe_docs_have(const struct qk_probe_docs *p, const struct qk_ids *ids)
 {
-    if (p->whole.count == 0 || ids->count == 0)
+    int64_t count = (int64_t)ids->count;
+    if (count > 0 && ids->at[count - 1] == (uint32_t)p->eot)
+        count--;
+    if (count == 0)
         return false;
-    const int32_t *tail = p->tokens + p->sequences * p->length - p->tail;
-    size_t cut = (size_t)p->tail * sizeof *tail;
-    if (p->tail > 0 && ids->count >= (size_t)p->tail && memcmp(tail, ids->at, cut) == 0)
-        return true;
-    return qk_docset_has(&p->whole, qk_dochash(ids->at, ids->count * sizeof *ids->at, 0));
+    const int32_t first = (int32_t)ids->at[0];
+    for (size_t i = first_place(p, first); i < p->place_count && p->places[i].token == first; i++)
+        if (is_at(p, p->places[i].at, ids->at, count))
+            return true;
+    return false;
 }
 
 void qk_probe_docs_free(struct qk_probe_docs *p)
 {
     free(p->tokens);
-    qk_docset_free(&p->whole);
+    free(p->places);
     *p = (struct qk_probe_docs){0};
 }

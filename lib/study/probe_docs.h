@@ -1,27 +1,35 @@
 /* The documents in a probe batch taken from another pack, so that they can be kept out of this
- * one: whole ones by their tokens, and the last, cut one by what is left of it. */
+ * one.  The batch is documents end to end, the last one cut.  Where it holds end-of-text tokens
+ * these tell where a document begins and ends; where it holds none (packed without them, or one
+ * long document) a document is looked for at every place. */
 #ifndef QK_STUDY_PROBE_DOCS_H
 #define QK_STUDY_PROBE_DOCS_H
 
 #include "study/bpe.h"
-#include "study/docset.h"
 #include "study/tokenizer.h"
 #include "study/tokens.h"
+
+struct qk_probe_place {
+    int32_t token; /* the one there */
+    int64_t at;
+};
 
 struct qk_probe_docs {
     int32_t *tokens; /* [sequences * length]: the batch */
     int64_t sequences, length;
     int64_t eot;
-    int64_t tail; /* tokens of the cut document at the end of the batch */
-    struct qk_docset whole;
+    bool ended;                    /* there are end-of-text tokens in it */
+    struct qk_probe_place *places; /* where documents may begin, by token, then by place */
+    size_t place_count;
 };
 
 /* Read the batch of the pack at `path`, which must be made with the same tokenizer: same size, and
  * the same text when both packs hold it. */
 int qk_probe_docs_read(struct qk_probe_docs *p, const char *path, const struct qk_tokenizer *t,
                        struct qk_err *err);
-/* Whether a document (its ids end with eot) is in the batch.  Without an eot in the batch it cannot
- * be told, and the answer is no. */
+/* Whether a document (with or without eot behind it) is in the batch: whole, or its beginning at
+ * the batch's end.  Without an eot in the batch a beginning of fewer than 16 tokens is not taken
+ * for the document, and a short document that merely occurs within another counts as there. */
 bool qk_probe_docs_have(const struct qk_probe_docs *p, const struct qk_ids *ids);
 void qk_probe_docs_free(struct qk_probe_docs *p);
 

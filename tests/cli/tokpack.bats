@@ -177,6 +177,19 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
     fails 1 "qk-tokpack: c.h5: has no probe batch" qk-tokpack --train-bpe 301 --probe-from c.h5 text.txt -o out
 }
 
+@test "the probe batch of a pack without end-of-text tokens, and of one long document" {
+    qk-tokpack --train-bpe 300 --no-eot --export-tokenizer tok.json --probe 2x70 text.txt -o a.h5 >summary
+    for eot in "" --no-eot; do
+        run -0 --separate-stderr qk-tokpack --tokenizer tok.json $eot --probe-from a.h5 text.txt -o b.h5
+        [ "$(sed -n 's/^left_out_as_in_probe\t//p' <<<"$output")" -eq \
+            "$(sed -n 's/^probe\t140\t\([0-9]*\) documents/\1/p' summary)" ]
+    done
+    qk-tokpack -q --tokenizer tok.json --probe 2x5 text.txt -o short.h5
+    run -0 --separate-stderr qk-tokpack --tokenizer tok.json --probe-from short.h5 text.txt -o b.h5
+    left=$(sed -n 's/^left_out_as_in_probe\t//p' <<<"$output")
+    [ "$left" -ge 1 ] && [ "$left" -lt 60 ]
+}
+
 @test "the simple and the complex third" {
     for i in $(seq 10 40); do
         printf '{"text":"%s%s"}\n' "$(printf 'We go. %.0s' $(seq $i))" $i
