@@ -362,6 +362,9 @@ int qk_keys_skip(struct qk_keys *k, int64_t skip_first, struct qk_err *err)
         return qk_fail(err,
                        "the dump has left out the first %lld positions of each sequence already",
                        (long long)k->skip_first);
+    if (k->positions == 0)
+        return qk_fail(err, "the dump does not say how its rows are cut into sequences (attributes "
+                            "sequences and positions), so none can be skipped");
     if (skip_first >= k->positions)
         return qk_fail(err, "sequences have only %lld positions, so none is left after %lld",
                        (long long)k->positions, (long long)skip_first);

@@ -153,28 +153,41 @@ static int get(struct qk_h5 *f, const char *object, enum qk_type type, int rank,
     return 0;
 }
 
-/* The number of rows: on the group of a site, on its gram, or on the file; all must agree. */
+/* 1 when the object has the attribute rows and it fits, 0 without one. */
+static int get_rows_at(struct qk_h5 *f, struct qk_keys *k, const char *object, struct qk_err *err)
+{
+    int64_t rows;
+    if (!qk_h5_has_attr(f, object, "rows"))
+        return 0;
+    if (qk_h5_attr_int(f, object, "rows", &rows, err) != 0)
+        return -1;
+    if (rows < 1)
+        return qk_fail(err, "%s: %s has attribute rows = %" PRId64 ", expected at least 1",
+                       qk_h5_path(f), object, rows);
+    if (k->rows && rows != k->rows)
+        return qk_fail(err, "%s: %s has attribute rows = %" PRId64 ", elsewhere it is %" PRId64,
+                       qk_h5_path(f), object, rows, k->rows);
+    k->rows = rows;
+    return 1;
+}
+
+/* The number of rows, wherever a writer may have put it: on the arrays of a site, on their group,
+ * or on one of those above it. */
 static int get_rows(struct qk_h5 *f, struct qk_keys *k, const char *group, struct qk_err *err)
 {
-    char gram[PATH_LENGTH + 8];
-    snprintf(gram, sizeof gram, "%s/gram", group);
-    const char *const places[] = {group, gram, "/"};
-    for (int i = 0; i < 3; i++) {
-        int64_t rows;
-        if (!qk_h5_has_attr(f, places[i], "rows"))
-            continue;
-        if (qk_h5_attr_int(f, places[i], "rows", &rows, err) != 0)
-            return -1;
-        if (rows < 1)
-            return qk_fail(err, "%s: %s has attribute rows = %" PRId64 ", expected at least 1",
-                           qk_h5_path(f), places[i], rows);
-        if (k->rows && rows != k->rows)
-            return qk_fail(err, "%s: %s has attribute rows = %" PRId64 ", elsewhere it is %" PRId64,
-                           qk_h5_path(f), places[i], rows, k->rows);
-        k->rows = rows;
-        return 0;
+    char object[PATH_LENGTH + 8];
+    snprintf(object, sizeof object, "%s/gram", group);
+    int got = get_rows_at(f, k, object, err);
+    snprintf(object, sizeof object, "%s/mean", group);
+    while (got == 0 && *object) {
+        got = get_rows_at(f, k, object, err);
+        *strrchr(object, '/') = '\0';
     }
-    return qk_fail(err, "%s: %s has no attribute rows", qk_h5_path(f), group);
+    if (got == 0)
+        got = get_rows_at(f, k, "/", err);
+    if (got == 0)
+        return qk_fail(err, "%s: %s has no attribute rows", qk_h5_path(f), group);
+    return got < 0 ? -1 : 0;
 }
 
 static int get_site(struct qk_h5 *f, struct qk_keys *k, int64_t l, int site, int what,

@@ -6,6 +6,7 @@
  * CHANGE is one of
  *     text:NAME=TEXT  int:NAME=N   another value of an attribute (a new one of the file if none)
  *     without:NAME                 no such attribute, or no such array
+ *     move:NAME=OBJECT             the attribute at that object alone
  *     config:KEY=JSON              another value of a config key; "config:KEY=" removes it
  *     nan:ARRAY  inf:ARRAY         the first number
  *     value:ARRAY=N                the first number; second:, last: another one
@@ -272,6 +273,16 @@ static void leave_out(const char *name)
         die(qk_format("there is no %s to leave out", name));
 }
 
+static void move_attribute(const char *name, const char *object)
+{
+    int64_t whole = 0;
+    for (int i = 0; i < attribute_count; i++)
+        if (strcmp(attributes[i].name, name) == 0)
+            whole = attributes[i].whole;
+    leave_out(name);
+    put_int(object, qk_strdup(name), whole);
+}
+
 static void widen(const char *name)
 {
     struct array *a = need_array(name);
@@ -341,6 +352,8 @@ static void change(const char *word)
         change_attribute(name, NULL, strtoll(value, NULL, 10));
     else if (strcmp(verb, "without") == 0)
         leave_out(name);
+    else if (strcmp(verb, "move") == 0)
+        move_attribute(name, value);
     else if (strcmp(verb, "config") == 0)
         change_config(name, value);
     else if (strcmp(verb, "wide") == 0)

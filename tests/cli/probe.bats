@@ -63,6 +63,23 @@ END
     cmp a b && cmp b c && cmp 1.h5 2.h5 && cmp 2.h5 3.h5
 }
 
+@test "a dump may tell its rows at any of its places" {
+    "$make_input" keys k.h5
+    qk-probe --no-provenance k.h5 | without_name >want
+    for place in / /layers /layers/0 /layers/0/post_rope /layers/0/post_rope/k /layers/0/post_rope/k/gram \
+        /layers/0/post_rope/k/mean; do
+        "$make_input" keys moved.h5 move:rows=$place
+        if [[ $place == */post_rope* ]]; then
+            fails 1 "qk-probe: moved.h5: /layers/0/pre_norm/q has no attribute rows" qk-probe moved.h5 -o out
+        else
+            qk-probe --no-provenance moved.h5 | without_name | cmp - want
+        fi
+    done
+    "$make_input" keys moved.h5 move:rows=/layers/0/post_rope/k/mean \
+        without:/layers/0/pre_norm/{q,k}/gram without:/layers/0/post_norm/{q,k}/gram without:/layers/0/post_rope/q/gram
+    qk-probe moved.h5 --of k | jq -e '.rows == 16'
+}
+
 @test "skipping positions, from the checkpoint and from a dump with rows" {
     qk-probe --no-provenance --skip-first 3 c.h5 | without_name >a
     qk-probe --no-provenance --keys full.h5 --full c.h5 | without_name >whole
@@ -77,6 +94,9 @@ END
     qk-probe --no-provenance --skip-first 3 --centred both full.h5 >a
     "$make_input" keys full.h5 full without:/layers/0/pre_norm/k/mean # it can be had from the rows
     qk-probe --no-provenance --skip-first 3 --centred both full.h5 | cmp - a
+    "$make_input" keys uncut.h5 full config:seq_len=7
+    fails 1 "qk-probe: uncut.h5: the dump does not say how its rows are cut into sequences (attributes sequences and positions), so none can be skipped" \
+        qk-probe --skip-first 3 uncut.h5 -o out
 }
 
 @test "several files are JSON lines, or one table with their names" {
