@@ -25,7 +25,8 @@ static void standard_table(struct qk_tool *t)
         {"device", 0, QK_OPT_TEXT, &t->device, "DEVICE", "auto, cpu, cuda or cuda:N"},
         {"threads", 0, QK_OPT_INT, &t->threads, "N", "processors to use, 0 for all", .most = 4096,
          .content_free = true},
-        {"seed", 0, QK_OPT_INT, &t->seed, "N", "seed of every random choice", .most = INT64_MAX},
+        {"seed", 0, QK_OPT_INT, &t->seed, "N", "seed of every random choice", .most = INT64_MAX,
+         .fallback = t->seed_fallback},
     };
     for (int i = 0; i < 4; i++)
         if (t->standard & 1u << i)

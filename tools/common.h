@@ -31,6 +31,7 @@ enum {
 struct qk_tool {
     struct qk_command command;         /* tool, usage, summary, tables[0]: filled by the tool */
     unsigned standard;                 /* QK_TOOL_* */
+    const char *seed_fallback;         /* in words, where it is not 42 */
     int least_operands, most_operands; /* most < 0: any number */
     bool no_blas;                      /* a tool that never multiplies matrices */
     /* values of the standard options */

@@ -405,7 +405,7 @@ int main(int argc, char **argv)
          "a tokenizer.json, or a folder with one or with encoder.json and vocab.bpe",
          .heading = "Tokenizer"},
         {"train-bpe", 0, QK_OPT_COUNT, &s.vocabulary, "V",
-         "train a byte-level BPE of V entries on the inputs", .least = QK_LEAST_BPE,
+         "train a byte-level BPE of V entries on the inputs", .fallback = "", .least = QK_LEAST_BPE,
          .most = MOST_BPE},
         {"export-tokenizer", 0, QK_OPT_TEXT, &s.export, "FILE",
          "write the tokenizer as a tokenizer.json", .content_free = true},

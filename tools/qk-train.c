@@ -224,7 +224,8 @@ int main(int argc, char **argv)
          "pre_norm, post_norm, post_rope, weight"},
         {"val-at", 0, QK_OPT_TEXT, &w.val_at, "POINTS",
          "loss on split val at a,b,c or every:N tokens"},
-        {"val-tokens", 0, QK_OPT_TEXT, &w.val_tokens, "N", "over its first windows [all]"},
+        {"val-tokens", 0, QK_OPT_TEXT, &w.val_tokens, "N", "over its first windows",
+         .fallback = "all"},
         {"log", 0, QK_OPT_TEXT, &o.log, "FILE", "JSON line per step", .content_free = true},
         {"timing", 0, QK_OPT_TEXT, &o.timing, "FILE", "JSON lines of seconds and rates",
          .content_free = true},
@@ -252,7 +253,8 @@ int main(int argc, char **argv)
                     .summary = "Train a transformer from A to B. A killed or stopped run goes on "
                                "from B.h5.partial when the same command is given again.",
                     .tables = {options, NULL}},
-        .standard = QK_TOOL_OUT | QK_TOOL_DEVICE | QK_TOOL_THREADS | QK_TOOL_SEED};
+        .standard = QK_TOOL_OUT | QK_TOOL_DEVICE | QK_TOOL_THREADS | QK_TOOL_SEED,
+        .seed_fallback = "the config's"};
     qk_tool_start(&tool, argc, argv);
     o.self = &tool;
     interpret(&tool, &o, &w);

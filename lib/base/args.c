@@ -160,6 +160,10 @@ int qk_args_parse(struct qk_command *command, int argc, char **argv, struct qk_e
 static void print_default(const struct qk_option *o, FILE *to)
 {
     const char *text;
+    if (o->fallback) {
+        fprintf(to, *o->fallback ? " [%s]" : "%s", o->fallback);
+        return;
+    }
     switch (o->kind) {
     case QK_OPT_INT:
     case QK_OPT_COUNT:

@@ -37,9 +37,10 @@ struct qk_option {
     const char *help;    /* one line; the default is printed behind it */
     const char *choices;
     int64_t least, most;
-    bool content_free;   /* cannot change what is written: left out of provenance */
-    const char *heading; /* printed above this option in --help */
-    bool given;          /* set by the parser */
+    bool content_free;    /* cannot change what is written: left out of provenance */
+    const char *heading;  /* printed above this option in --help */
+    bool given;           /* set by the parser */
+    const char *fallback; /* printed as the default instead of the value; "": none is */
 };
 
 enum { QK_MOST_TABLES = 4 };
