@@ -23,16 +23,6 @@ static void on_signal(int sig)
     stop = 1;
 }
 
-/* Unless it is ignored, as a shell has it for its background jobs. */
-static void catch_signal(int sig)
-{
-    struct sigaction act;
-    if (sigaction(sig, NULL, &act) != 0 || act.sa_handler == SIG_IGN)
-        return;
-    act = (struct sigaction){.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigaction(sig, &act, NULL);
-}
-
 struct words { /* options that need more than their kind says */
     const char *until, *steps, *val_tokens, *micro_batch, *keys_at, *val_at, *keys_sites, *weights,
         *rate, *tflops;
@@ -176,8 +166,11 @@ static int train(struct qk_tool *tool, struct qk_train_options *o, bool profile,
     qk_device_describe(d, text, sizeof text);
     qk_tool_detail(tool, "%s", text);
     d->profile = profile;
-    catch_signal(SIGTERM);
-    catch_signal(SIGINT);
+    /* Caught even where they were ignored, as SIGINT is in a script's background jobs: nothing is
+     * lost by stopping. */
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGTERM, &act, NULL);
+    sigaction(SIGINT, &act, NULL);
     const enum qk_train_end end = qk_train_run(d, o, err);
     if (profile && end != QK_TRAIN_FAILED)
         print_profile(d);

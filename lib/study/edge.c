@@ -128,11 +128,10 @@ static int open_start(struct qk_edge *e, struct qk_err *err)
             note_input(e, o->config_path, sha256);
         return 0;
     }
-    if (qk_sha256_file(path, e->from_sha256, err) != 0)
+    if (qk_checkpoint_open(&e->source, path, err) != 0 ||
+        qk_sha256_file(path, e->from_sha256, err) != 0)
         return -1;
     note_input(e, path, e->from_sha256);
-    if (qk_checkpoint_open(&e->source, path, err) != 0)
-        return -1;
     e->step = e->source.step;
     e->tokens_seen = e->source.tokens_seen;
     return qk_edge_config_of_checkpoint(o, &e->source.config, &e->config, err);

@@ -68,6 +68,7 @@ refuses() { # STATUS SENTENCE TOOL...
 @test "an empty file" { : >bad.h5; refuses 1 'bad.h5: is not an HDF5 file' qk-probe bad.h5 -o out; }
 @test "a text" { refuses 1 'text.txt: is not an HDF5 file' qk-probe text.txt -o out; }
 @test "HDF5 from standard input" { refuses 1 '-: an HDF5 file cannot be read from standard input' qk-probe - -o out; }
+@test "a checkpoint from standard input" { refuses 1 '-: an HDF5 file cannot be read from standard input' qk-train --from - --data t.h5 --until 1K -o out; }
 @test "an operand without a name" { refuses 2 'an operand is empty' qk-probe ''; }
 @test "half a checkpoint" { head -c 20000 c.h5 >bad.h5; refuses 1 'bad.h5: cannot be opened as HDF5 (the file is truncated)' qk-probe bad.h5 -o out; }
 @test "the first 100 bytes of a checkpoint" { head -c 100 c.h5 >bad.h5; refuses 1 'bad.h5: cannot be opened as HDF5 (the file is truncated)' qk-probe bad.h5 -o out; }

@@ -83,6 +83,16 @@ wait_for() { # FILE
     same_results term
 }
 
+@test "SIGINT saves too, in the background of a script as well" {
+    EXEC=exec same int --autosave 0 3>&- &
+    wait_for int.h5.partial
+    kill -INT $!
+    status=0
+    wait $! || status=$?
+    [ "$status" -eq 75 ]
+    [ -e int.h5.partial ] && [ ! -e int.h5 ]
+}
+
 @test "after kill -9 the same command goes on to the same bytes" {
     for _ in 1 2 3; do
         EXEC=exec same nine --autosave 0 3>&- &
