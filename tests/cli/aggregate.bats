@@ -66,6 +66,16 @@ three_conditions() {
     fails 1 "qk-aggregate: l1: step 1 follows step 4" qk-aggregate results --tag QK --probe p1 --log l2 --log l1 -o out
 }
 
+@test "edges that were both validated before the first step are one run" {
+    results_of QK learned 7 5 6 0
+    printf '{"step":0,"tokens_seen":0,"val_loss":9,"val_tokens":8}\n' >l0
+    cat l0 QK.log >l1
+    qk-aggregate results --tag QK --probe QK.probe --log l0 --log l1 --no-provenance -o split.json
+    [ "$(jq -c .val_loss split.json)" = "[9,null,5.5]" ]
+    tail -n 2 QK.log >l2
+    fails 1 "qk-aggregate: l2: step 3 follows step 4" qk-aggregate results --tag QK --probe QK.probe --log QK.log --log l2 -o out
+}
+
 @test "combined, verdict and table" {
     three_conditions
     [ "$(jq -c 'keys_unsorted' combined.json)" = '["A","B","C","elapsed_s","provenance"]' ]
