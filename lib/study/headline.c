@@ -25,13 +25,13 @@ bool qk_verdict_settled(const struct qk_verdict *v)
 static char *scale_of(const struct qk_verdict *v)
 {
     const double n = (double)qk_results_parameters(&v->at[0].condition->mean);
-    char size[48] = "";
+    char size[48] = "", digits[32];
     if (n >= 1e9)
         snprintf(size, sizeof size, "%.2f B parameters", n / 1e9);
     else if (n >= 1e5)
         snprintf(size, sizeof size, "%.1f M parameters", n / 1e6);
     else if (n > 0)
-        snprintf(size, sizeof size, "%.0f parameters", n);
+        snprintf(size, sizeof size, "%s parameters", qk_group_digits((int64_t)n, digits));
     const char *seed = v->n_seeds == 1 ? "one seed" : "";
     if (!*seed && !*size)
         return qk_strdup("");

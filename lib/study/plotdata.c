@@ -284,8 +284,12 @@ static void pattern_lines(struct qk_buffer *to, const struct qk_combined *c)
     struct qk_err ignored;
     struct qk_verdict v;
     if (qk_verdict_causal(&v, c, &ignored) == 0) {
-        qk_buffer_format(to, "# pattern: %s\n# meaning: %s\n", qk_pattern_label(v.pattern),
-                         qk_pattern_meaning(v.pattern));
+        qk_buffer_format(to, "# pattern: %s\n", qk_pattern_label(v.pattern));
+        if (v.n_seeds >= 2 && !qk_verdict_settled(&v))
+            qk_buffer_format(to, "# meaning: so the means, but %d seeds do not settle it\n",
+                             v.n_seeds);
+        else
+            qk_buffer_format(to, "# meaning: %s\n", qk_pattern_meaning(v.pattern));
         char *plain = qk_format("# differences: A−B = %+.2f, B−C = %+.2f, A−C = %+.2f\n",
                                 v.contrast[QK_AB].pr.mean, v.contrast[QK_BC].pr.mean,
                                 v.contrast[QK_AC].pr.mean);

@@ -108,6 +108,21 @@ static void seeds_give_a_band(void **state)
     forget();
 }
 
+/* B-C is open: the box of the figure must not say what the title does not. */
+static void an_open_pattern_is_called_open(void **state)
+{
+    (void)state;
+    static const double shift[3][3] = {{0.1, -0.1, 0}, {0, 0, 0}, {-5, 5, 0}};
+    cJSON *json = cJSON_CreateObject();
+    for (int i = 0; i < 3; i++) {
+        char letter[2] = {(char)('A' + i), '\0'};
+        cJSON_AddItemToObject(json, letter, causal_condition(i, shift[i], 3));
+    }
+    plot("2_key_pr_causal", json);
+    has("# pattern: all differ\n# meaning: so the means, but 3 seeds do not settle it\n");
+    forget();
+}
+
 static void what_cannot_be_drawn_is_refused(void **state)
 {
     (void)state;
@@ -134,6 +149,7 @@ int main(void)
         cmocka_unit_test(layers_and_their_differences),
         cmocka_unit_test(gamma_of_chosen_layers),
         cmocka_unit_test(seeds_give_a_band),
+        cmocka_unit_test(an_open_pattern_is_called_open),
         cmocka_unit_test(what_cannot_be_drawn_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
