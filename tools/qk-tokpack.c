@@ -145,6 +145,12 @@ static void check_settings(const struct qk_tool *tool, struct settings *s)
     if (words && (s->wish_count || s->probe_from))
         qk_tool_misuse(tool, "--%s makes no splits and no probe batch",
                        s->encode ? "encode" : "decode");
+    const struct qk_strings *given = &tool->command.operands;
+    bool from_stdin = given->count == 0;
+    for (size_t i = 0; i < given->count; i++)
+        from_stdin |= strcmp(given->at[i], "-") == 0;
+    if (s->tokenizer && strcmp(s->tokenizer, "-") == 0 && from_stdin)
+        qk_tool_misuse(tool, "standard input cannot be both the tokenizer and the text");
     if (s->probe && s->probe_from)
         qk_tool_misuse(tool, "--probe and --probe-from exclude each other");
     if (!words && !tool->out && !s->export)

@@ -347,6 +347,8 @@ int qk_tokenizer_read(struct qk_tokenizer *t, const char *path, struct qk_err *e
 {
     struct stat st;
     qk_tokenizer_init(t);
+    if (strcmp(path, "-") == 0)
+        return read_file(t, path, err);
     if (stat(path, &st) != 0)
         return qk_fail_errno(err, "%s", path);
     if (!S_ISDIR(st.st_mode))

@@ -190,6 +190,14 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
     [ "$left" -ge 1 ] && [ "$left" -lt 60 ]
 }
 
+@test "the tokenizer may come from standard input, the text not at the same time" {
+    qk-tokpack -q --train-bpe 300 --export-tokenizer tok.json text.txt
+    qk-tokpack --tokenizer tok.json --encode text.txt >want
+    qk-tokpack --tokenizer - --encode text.txt <tok.json | cmp - want
+    fails 2 "qk-tokpack: standard input cannot be both the tokenizer and the text" qk-tokpack --tokenizer - --encode <tok.json
+    fails 2 "qk-tokpack: standard input cannot be both the tokenizer and the text" qk-tokpack --tokenizer - text.txt - -o out <tok.json
+}
+
 @test "the simple and the complex third" {
     for i in $(seq 10 40); do
         printf '{"text":"%s%s"}\n' "$(printf 'We go. %.0s' $(seq $i))" $i
