@@ -1,9 +1,10 @@
 /* What the CPU's operations share.  Everything is float32 here.
  *
- * Parallel loops run over tiles whose bounds follow from the shapes alone, and every sum is taken
- * in one order, so results are the same bits for any number of threads.  BLAS is called inside
- * those loops only: OpenBLAS's OpenMP build is single-threaded in a parallel region and nowhere
- * else, whatever openblas_set_num_threads was told.
+ * Every sum is taken in one order whoever takes it: reductions are cut where the shapes alone say,
+ * and a product's tiles (matmul.c), which may follow the number of threads, cut no sum.  So results
+ * are the same bits for any number of threads.  BLAS is called inside parallel loops only:
+ * OpenBLAS's OpenMP build is single-threaded in a parallel region and nowhere else, whatever
+ * openblas_set_num_threads was told.
  */
 #ifndef QK_COMPUTE_CPU_H
 #define QK_COMPUTE_CPU_H
@@ -85,7 +86,7 @@ void qk_cpu_gemm(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha,
 enum qk_cpu_vectors { QK_CPU_BLAS, QK_CPU_AVX2, QK_CPU_AVX512 };
 enum qk_cpu_vectors qk_cpu_gemm_vectors(void);
 enum qk_cpu_vectors qk_cpu_gemm_limit(enum qk_cpu_vectors most);
-/* The same over fixed tiles of C, in parallel. */
+/* The same over tiles of C, in parallel. */
 void qk_cpu_gemm_tiled(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha,
                        const float *A, int64_t lda, const float *B, int64_t ldb, bool add, float *C,
                        int64_t ldc);

@@ -33,9 +33,11 @@ enum {
     COLS = 256,            /* columns of B packed at once: DEPTH * COLS floats, half a MB */
     A_STRIDE = DEPTH + 16, /* not a power of two: rows would meet in the same cache sets */
     A_GROUP = 16,
+    A_TILE = DEPTH * A_GROUP, /* what one tile has of packed A */
+    STRIP = 8,                /* tiles for which a transposed A is packed at once */
 };
 
-static _Thread_local float packed_a[DEPTH * A_GROUP] __attribute__((aligned(64)));
+static _Thread_local float packed_a[STRIP * A_TILE] __attribute__((aligned(64)));
 static _Thread_local float packed_b[DEPTH * COLS] __attribute__((aligned(64)));
 
 #pragma GCC push_options

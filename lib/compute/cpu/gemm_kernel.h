@@ -78,22 +78,44 @@ static NAME(tile_of) *const NAME(tiles)[ROWS][2] = {
 
 /* ---- packing ---- */
 
-static void NAME(pack_a)(float *to, const struct product *p, int64_t i, int64_t rows, int64_t k,
-                         int64_t n)
+/* The heights of the next tiles from row i on, all about equal: tile t has rows start[t] ..
+ * start[t+1].  A transposed A is packed for several tiles at once, as its rows are long. */
+static int64_t NAME(cut)(int64_t *start, const struct product *p, int64_t i)
 {
-    if (!p->ta) {
-        for (int64_t r = 0; r < rows; r++)
-            memcpy(to + r * A_STRIDE, p->A + (i + r) * p->lda + k, (size_t)n * sizeof *to);
-        return;
+    int64_t most = p->ta ? STRIP : 1, count = 0;
+    for (start[0] = i; count < most && start[count] < p->M; count++) {
+        int64_t left = p->M - start[count];
+        start[count + 1] = start[count] + qk_blocks(left, qk_blocks(left, ROWS));
     }
-    const float *from = p->A + k * p->lda + i;
-    if (i + A_GROUP <= p->M) /* a fixed size is one move; what is too much is not used */
-        for (int64_t r = 0; r < n; r++)
-            memcpy(to + r * A_GROUP, from + r * p->lda, A_GROUP * sizeof *to);
-    else
-        for (int64_t r = 0; r < n; r++)
-            for (int64_t c = 0; c < rows; c++)
-                to[r * A_GROUP + c] = from[r * p->lda + c];
+    return count;
+}
+
+static void NAME(pack_rows)(const struct product *p, int64_t i, int64_t rows, int64_t k, int64_t n)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const float *from = p->A + (i + r) * p->lda + k;
+#pragma omp simd
+        for (int64_t c = 0; c < n; c++)
+            packed_a[r * A_STRIDE + c] = from[c];
+    }
+}
+
+static void NAME(pack_strip)(const struct product *p, const int64_t *start, int64_t count,
+                             int64_t k, int64_t n)
+{
+    int64_t easy =
+        count; /* tiles where A_GROUP numbers can be read: what is too much is not used */
+    while (easy > 0 && start[easy - 1] + A_GROUP > p->M)
+        easy--;
+    for (int64_t r = 0; r < n; r++) {
+        const float *from = p->A + (k + r) * p->lda;
+        float *to = packed_a + r * A_GROUP;
+        for (int64_t t = 0; t < easy; t++)
+            memcpy(to + t * A_TILE, from + start[t], A_GROUP * sizeof *to);
+        for (int64_t t = easy; t < count; t++)
+            for (int64_t c = start[t]; c < start[t + 1]; c++)
+                to[t * A_TILE + c - start[t]] = from[c];
+    }
 }
 
 /* WIDTH x WIDTH numbers turned over: log2(WIDTH) times, the first half of the vectors is
@@ -157,35 +179,45 @@ static void NAME(pack_panel)(float *to, const struct product *p, int64_t j, int6
 /* ---- the product ---- */
 
 /* A tile of fewer columns: the product of a whole one, kept aside. */
-static void NAME(narrow)(NAME(tile_of) * tile, int64_t n, const float *b, float alpha, bool add,
-                         float *c, int64_t ldc, int64_t rows, int64_t cols)
+static void NAME(narrow)(NAME(tile_of) * tile, int64_t n, const float *a, const float *b,
+                         float alpha, bool add, float *c, int64_t ldc, int64_t rows, int64_t cols)
 {
     float whole[ROWS * 2 * WIDTH] = {0};
     for (int64_t r = 0; add && r < rows; r++)
         memcpy(whole + r * 2 * WIDTH, c + r * ldc, (size_t)cols * sizeof *c);
-    tile(n, packed_a, b, alpha, add, whole, 2 * WIDTH);
+    tile(n, a, b, alpha, add, whole, 2 * WIDTH);
     for (int64_t r = 0; r < rows; r++)
         memcpy(c + r * ldc, whole + r * 2 * WIDTH, (size_t)cols * sizeof *c);
 }
 
-/* All rows, columns j .. end of C, with the packed block of B. */
-static void NAME(rows_of_tiles)(const struct product *p, int64_t j, int64_t end, int64_t k,
-                                int64_t n)
+/* Rows i .. i+rows, columns j .. end of C, with packed A at a. */
+static void NAME(row_of_tiles)(const struct product *p, const float *a, int64_t i, int64_t rows,
+                               int64_t j, int64_t end, int64_t n, bool add)
 {
-    bool add = p->add || k > 0;
-    int64_t rows;
-    for (int64_t i = 0; i < p->M; i += rows) {
-        rows = qk_blocks(p->M - i, qk_blocks(p->M - i, ROWS)); /* all about equally high */
-        NAME(tile_of) *tile = NAME(tiles)[rows - 1][p->ta];
-        NAME(pack_a)(packed_a, p, i, rows, k, n);
-        for (int64_t c = j; c < end; c += 2 * WIDTH) {
-            const float *b = packed_b + (c - j) * n;
-            float *to = p->C + i * p->ldc + c;
-            if (c + 2 * WIDTH <= end)
-                tile(n, packed_a, b, p->alpha, add, to, p->ldc);
-            else
-                NAME(narrow)(tile, n, b, p->alpha, add, to, p->ldc, rows, end - c);
-        }
+    NAME(tile_of) *tile = NAME(tiles)[rows - 1][p->ta];
+    for (int64_t c = j; c < end; c += 2 * WIDTH) {
+        const float *b = packed_b + (c - j) * n;
+        float *to = p->C + i * p->ldc + c;
+        if (c + 2 * WIDTH <= end)
+            tile(n, a, b, p->alpha, add, to, p->ldc);
+        else
+            NAME(narrow)(tile, n, a, b, p->alpha, add, to, p->ldc, rows, end - c);
+    }
+}
+
+/* All rows of these columns. */
+static void NAME(columns)(const struct product *p, int64_t j, int64_t end, int64_t k, int64_t n)
+{
+    int64_t start[STRIP + 1], count;
+    for (int64_t i = 0; i < p->M; i = start[count]) {
+        count = NAME(cut)(start, p, i);
+        if (p->ta)
+            NAME(pack_strip)(p, start, count, k, n);
+        else
+            NAME(pack_rows)(p, i, start[1] - i, k, n);
+        for (int64_t t = 0; t < count; t++)
+            NAME(row_of_tiles)
+        (p, packed_a + t * A_TILE, start[t], start[t + 1] - start[t], j, end, n, p->add || k > 0);
     }
 }
 
@@ -196,7 +228,7 @@ static void NAME(product)(const struct product *p)
             int64_t end = qk_min64(j + COLS, p->N), n = qk_min64(DEPTH, p->K - k);
             for (int64_t c = j; c < end; c += 2 * WIDTH)
                 NAME(pack_panel)(packed_b + (c - j) * n, p, c, k, n);
-            NAME(rows_of_tiles)(p, j, end, k, n);
+            NAME(columns)(p, j, end, k, n);
         }
 }
 
