@@ -5,6 +5,78 @@
 #include <string.h>
 
 #include "base/h5chunk.h"
+#include "base/h5zstd.h"
+
+/* ---- what HDF5 believes without looking ---- */
+
+/* How the chunks of a data set are cut and filtered. */
+struct cut {
+    int rank, filters;
+    hsize_t dims[H5S_MAX_RANK], chunk[H5S_MAX_RANK];
+    H5Z_filter_t filter[H5Z_MAX_NFILTERS];
+    size_t bytes; /* of a chunk without its filters */
+};
+
+/* false when it is not chunked. */
+static bool cut_of(hid_t set, struct cut *c)
+{
+    hid_t list = H5Dget_create_plist(set), space = H5Dget_space(set), type = H5Dget_type(set);
+    c->rank = H5Sget_simple_extent_dims(space, c->dims, NULL);
+    bool chunked = c->rank > 0 && H5Pget_layout(list) == H5D_CHUNKED &&
+                   H5Pget_chunk(list, c->rank, c->chunk) == c->rank;
+    c->bytes = H5Tget_size(type);
+    for (int i = 0; chunked && i < c->rank; i++)
+        c->bytes *= c->chunk[i]; /* HDF5 refuses chunks of 4 GiB and more */
+    c->filters = chunked ? H5Pget_nfilters(list) : 0;
+    for (int i = 0; i < c->filters; i++) {
+        size_t values = 0;
+        unsigned flags, how;
+        c->filter[i] = H5Pget_filter2(list, (unsigned)i, &flags, &values, NULL, 0, NULL, &how);
+    }
+    H5Tclose(type);
+    H5Sclose(space);
+    H5Pclose(list);
+    return chunked;
+}
+
+/* A chunk that no filter has compressed is as long as it must be. */
+static bool chunk_fits(hid_t set, const struct cut *c, const hsize_t *start)
+{
+    unsigned skipped = 0;
+    haddr_t where = HADDR_UNDEF;
+    hsize_t size = 0, need = c->bytes;
+    if (H5Dget_chunk_info_by_coord(set, start, &skipped, &where, &size) < 0)
+        return false;
+    if (where == HADDR_UNDEF || size == 0) /* never written: the fill value */
+        return true;
+    for (int i = 0; i < c->filters; i++) {
+        if (skipped & 1u << i)
+            continue;
+        if (c->filter[i] == H5Z_FILTER_FLETCHER32)
+            need += 4;
+        else if (c->filter[i] != H5Z_FILTER_SHUFFLE)
+            return true;
+    }
+    return size >= need;
+}
+
+static bool chunks_fit(hid_t set, const struct cut *c)
+{
+    hsize_t start[H5S_MAX_RANK] = {0};
+    if (c->filters == 0) /* then HDF5 knows the size by itself */
+        return true;
+    for (int d = c->rank - 1; d >= 0;) {
+        if (!chunk_fits(set, c, start))
+            return false;
+        for (d = c->rank - 1; d >= 0; d--) { /* the next one, the last dimension first */
+            start[d] += c->chunk[d];
+            if (start[d] < c->dims[d])
+                break;
+            start[d] = 0;
+        }
+    }
+    return true;
+}
 
 static int read_selected(struct qk_h5 *f, const char *object, hid_t set, enum qk_type type,
                          hid_t memory_space, hid_t file_space, int64_t count, void *to,
@@ -14,8 +86,15 @@ static int read_selected(struct qk_h5 *f, const char *object, hid_t set, enum qk
     bool fast = type == QK_F32 && H5Tequal(file_type, qk_h5_native(QK_BF16)) > 0;
     H5Tclose(file_type);
     void *at = fast ? (char *)to + 2 * count : to;
-    if (H5Dread(set, qk_h5_native(fast ? QK_BF16 : type), memory_space, file_space, H5P_DEFAULT,
-                at) < 0)
+    struct cut cut;
+    const bool chunked = cut_of(set, &cut);
+    if (chunked && !chunks_fit(set, &cut))
+        return qk_fail(err, "%s: %s cannot be read (a chunk has the wrong size)", f->path, object);
+    qk_h5_zstd_expect(chunked ? cut.bytes : 0);
+    herr_t bad = H5Dread(set, qk_h5_native(fast ? QK_BF16 : type), memory_space, file_space,
+                         H5P_DEFAULT, at);
+    qk_h5_zstd_expect(0);
+    if (bad < 0)
         return qk_h5_fail(err, f, object, "cannot be read");
     if (fast)
         qk_bf16_widen(to, count);

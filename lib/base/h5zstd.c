@@ -35,6 +35,13 @@ static size_t pack(int level, size_t n, size_t *capacity, void **buffer)
     return replace(buffer, capacity, out, used, room);
 }
 
+static size_t least;
+
+void qk_h5_zstd_expect(size_t bytes)
+{
+    least = bytes;
+}
+
 /* Streaming, because a frame need not say how large its content is. */
 static size_t unpack(size_t n, size_t *capacity, void **buffer)
 {
@@ -61,7 +68,7 @@ static size_t unpack(size_t n, size_t *capacity, void **buffer)
             goto bad;
         }
     }
-    if (!stream || !out.dst)
+    if (!stream || !out.dst || out.pos < least)
         goto bad;
     ZSTD_freeDStream(stream);
     return replace(buffer, capacity, out.dst, out.pos, out.size);

@@ -6,7 +6,13 @@
 #ifndef QK_BASE_H5ZSTD_H
 #define QK_BASE_H5ZSTD_H
 
+#include <stddef.h>
+
 enum { QK_H5_ZSTD = 32015 };
+
+/* From now on a chunk that decompresses to fewer bytes is damaged: HDF5 itself does not look, and
+ * would read behind its end.  0: any size is fine. */
+void qk_h5_zstd_expect(size_t bytes);
 
 /* The H5Z_class2_t to give to H5Zregister. */
 const void *qk_h5_zstd_class(void);
