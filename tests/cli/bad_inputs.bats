@@ -307,7 +307,8 @@ refuses() { # STATUS SENTENCE TOOL...
 
 # ---- damage of no kind in particular ----
 
-# Whatever is wrong, it ends with 0 or 1 and one sentence, without a trace.
+# Whatever is wrong, it ends with 0 or 1 and one sentence, without a trace.  Under a sanitizer a read
+# too far, or a leak, inside the HDF5 library itself is not ours (frame #1 is its).
 survives() { # FILE TIMES TOOL... with bad as the damaged file
     local file=$1 times=$2 status
     shift 2
@@ -316,6 +317,7 @@ survives() { # FILE TIMES TOOL... with bad as the damaged file
         status=0
         timeout 60 "$@" >../stdout 2>../stderr </dev/null || status=$?
         echo "$file $i: $status $(cat ../stderr)"
+        ! grep -q 'Sanitizer' ../stderr || ! grep -q '^ *#1 .*libhdf5' ../stderr || { rm -f out bad; continue; }
         [ $status -eq 0 ] || { [ $status -eq 1 ] && [ "$(wc -l <../stderr)" -eq 1 ] && [[ $(cat ../stderr) == "$1: "* ]]; }
         rm -f out bad
         [ -z "$(find . -name '*.tmp' -o -name '*.partial')" ]
