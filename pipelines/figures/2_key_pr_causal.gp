@@ -30,8 +30,10 @@ if (ceiling > 0) {
     set label 1 sprintf(known("null") ? "Gaussian keys  %.1f" : "head dimension  %.0f", ceiling) at graph 1, first ceiling left offset 0.8, 0 textcolor rgb "#606060"
 }
 if (known("pattern")) {
-    set label 2 meta("pattern") . ": " . meta("meaning") . "\n" . meta("differences") . " (at the end)" \
-        at graph 0.02, graph 0.115 left boxed front textcolor rgb "#101010"
+    # two lines where one would leave the plot
+    between = strlen(meta("pattern") . meta("meaning")) > 62 ? ":\n" : ": "
+    set label 2 meta("pattern") . between . meta("meaning") . "\n" . meta("differences") . " (at the end)" \
+        at graph 0.02, graph (between eq ": " ? 0.115 : 0.165) left boxed front textcolor rgb "#101010"
     set style textbox opaque fillcolor rgb "#f6f6f6" border rgb "#b0b0b0" margins 1.2, 1.2
 }
 

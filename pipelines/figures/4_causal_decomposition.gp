@@ -28,6 +28,7 @@ set ylabel "ΔPR (directions)"
 unset key
 A = palette[1]; B = palette[2]; C = palette[3]
 rgb(c) = int(sprintf("0x%s", c[2:]))
+signed(v) = v < 0 ? sprintf("−%.2f", -v) : sprintf("+%.2f", v)
 pick(v, up, down) = v >= 0 ? rgb(up) : rgb(down)
 
 set multiplot
@@ -37,8 +38,8 @@ set tmargin at screen 0.80
 set bmargin at screen 0.505
 set label 101 meta("title") . site at screen 0.10, screen 0.97 left font title_size textcolor rgb "#101010"
 set label 102 "bar colour: whose rank is higher; dashed: mean over layers; " . whiskers at screen 0.10, screen 0.93 left font note_size textcolor rgb "#606060"
-do for [i = 1:n] { set label 120 + i legend_of(i) at screen 0.10 + 0.2 * (i - 1), screen 0.89 left textcolor rgb colour(number(i)) }
-set label 103 sprintf("A−B: learning the gain; mean %+.2f, mean size %.2f", AB_mean, SAB_mean) at graph 0, graph 1 left offset 0, 0.9
+do for [i = 1:n] { if (number(i) <= 3) { set label 120 + i legend_of(i) at screen 0.10 + 0.2 * (i - 1), screen 0.89 left textcolor rgb colour(number(i)) } }
+set label 103 sprintf("A−B: learning the gain; mean %s, mean size %.2f", signed(AB_mean), SAB_mean) at graph 0, graph 1 left offset 0, 0.9
 set arrow 1 from graph 0, first AB_mean to graph 1, first AB_mean nohead linestyle 10 front
 set format x ""
 plot data using 1:2:(0.74):(pick($2, A, B)) with boxes linecolor rgb variable, \
@@ -48,7 +49,7 @@ unset label 101; unset label 102
 do for [i = 1:n] { unset label 120 + i }
 set tmargin at screen 0.405
 set bmargin at screen 0.10
-set label 103 sprintf("B−C: normalising with the gain frozen; mean %+.2f, mean size %.2f", BC_mean, SBC_mean) at graph 0, graph 1 left offset 0, 0.9
+set label 103 sprintf("B−C: normalising with the gain frozen; mean %s, mean size %.2f", signed(BC_mean), SBC_mean) at graph 0, graph 1 left offset 0, 0.9
 set arrow 1 from graph 0, first BC_mean to graph 1, first BC_mean nohead linestyle 10 front
 set format x "%g"
 set xlabel "layer"

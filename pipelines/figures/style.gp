@@ -10,6 +10,7 @@ if (!exists("width")) width = 1400
 if (!exists("height")) height = 840
 
 set encoding utf8
+set minussign
 svg = strlen(out) > 4 && out[strlen(out) - 3:] eq ".svg"
 if (svg) set terminal svg rounded size width * 0.7, height * 0.7 font "Helvetica,Arial,DejaVu Sans,13.5" background "white" noenhanced
 if (!svg) set terminal pngcairo rounded size width, height font "DejaVu Sans,19" background "white" noenhanced
