@@ -215,16 +215,16 @@ static int run_verdict(int argc, char **argv)
 
 /* ---- table ---- */
 
-static int print_table(const struct qk_tool *tool, const struct qk_verdict *v, const char *of,
+static int print_table(const struct qk_tool *tool, const struct judged *j, const char *of,
                        const char *format, struct qk_err *err)
 {
     struct qk_table table = {0};
     if (strcmp(of, "conditions") == 0)
-        qk_table_conditions(&table, v);
+        qk_table_conditions(&table, &j->combined);
     else if (strcmp(of, "contrasts") == 0)
-        qk_table_contrasts(&table, v);
+        qk_table_contrasts(&table, &j->verdict);
     else
-        qk_table_trajectory(&table, v);
+        qk_table_trajectory(&table, &j->verdict);
     struct qk_out *out = qk_out_open(target(tool), err);
     if (out != NULL)
         qk_table_print(&table,
@@ -255,7 +255,7 @@ static int run_table(int argc, char **argv)
     start(&tool, "table", argc, argv);
     require_causal50m(&tool, study);
     int failed = judge(&j, tool.command.operands.at[0], &err) != 0 ||
-                 print_table(&tool, &j.verdict, of, format, &err) != 0;
+                 print_table(&tool, &j, of, format, &err) != 0;
     judged_free(&j);
     return finish(&tool, failed, &err);
 }

@@ -105,7 +105,7 @@ static void write_summary(struct qk_report_writer *w)
 {
     struct qk_table t = {0};
     qk_page_verdict(&w->page, "Verdict:", verdict_text(w, "sentence"));
-    qk_table_conditions(&t, w->r->numbers);
+    qk_table_conditions(&t, w->r->combined);
     qk_report_table(w, &t);
     write_size(w);
     qk_page_heading(&w->page, 2, "TL;DR");

@@ -154,25 +154,27 @@ static double seed_sd(const struct qk_condition *c)
     return sd;
 }
 
-void qk_table_conditions(struct qk_table *t, const struct qk_verdict *v)
+void qk_table_conditions(struct qk_table *t, const struct qk_combined *c)
 {
     static const char *const names[] = {"condition", "PR",         "sd of seeds", "% of null",
                                         "least PR",  "at Mtokens", "query PR",    "QK PR",
                                         "train",     "val"};
     header(t, 10, names);
-    for (int i = 0; i < 3; i++) {
-        const struct qk_trajectory *at = &v->at[i];
-        const struct qk_results *r = &at->condition->mean;
-        qk_table_cell(t, "%c %s", at->condition->letter, qk_condition_name(at->condition));
-        qk_table_number(t, "%.2f", at->last_pr);
-        qk_table_number(t, "%.2f", seed_sd(at->condition));
-        qk_table_number(t, "%.1f", 100 * at->last_pr / v->null_pr);
-        qk_table_number(t, "%.2f", at->least_pr);
-        qk_table_number(t, "%.4g", at->least_tokens / 1e6);
+    for (int i = 0; i < c->count; i++) {
+        const struct qk_condition *condition = &c->at[i];
+        const struct qk_results *r = &condition->mean;
+        struct qk_trajectory at;
+        qk_trajectory_follow(&at, condition);
+        qk_table_cell(t, "%c %s", condition->letter, qk_condition_name(condition));
+        qk_table_number(t, "%.2f", at.last_pr);
+        qk_table_number(t, "%.2f", seed_sd(condition));
+        qk_table_number(t, "%.1f", 100 * at.last_pr / r->null_pr);
+        qk_table_number(t, "%.2f", at.least_pr);
+        qk_table_number(t, "%.4g", at.least_tokens / 1e6);
         qk_table_number(t, "%.2f", last_of(r->q_pr, r->points));
         qk_table_number(t, "%.2f", last_of(r->qk_pr, r->points));
-        qk_table_number(t, "%.4f", at->train_loss);
-        qk_table_number(t, "%.4f", at->val_loss);
+        qk_table_number(t, "%.4f", at.train_loss);
+        qk_table_number(t, "%.4f", at.val_loss);
     }
 }
 

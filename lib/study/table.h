@@ -24,9 +24,9 @@ void qk_table_free(struct qk_table *t);
 enum qk_table_format { QK_TABLE_MD, QK_TABLE_TSV, QK_TABLE_TEXT };
 void qk_table_print(const struct qk_table *t, enum qk_table_format format, FILE *to);
 
-/* The last point of each condition; differences between conditions; every point of every
- * condition.  Empty tables are filled; free them after use. */
-void qk_table_conditions(struct qk_table *t, const struct qk_verdict *v);
+/* The last point of every condition; the contrasts of A, B and C; their points.  Empty tables are
+ * filled; free them after use. */
+void qk_table_conditions(struct qk_table *t, const struct qk_combined *c);
 void qk_table_contrasts(struct qk_table *t, const struct qk_verdict *v);
 void qk_table_trajectory(struct qk_table *t, const struct qk_verdict *v);
 

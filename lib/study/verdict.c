@@ -49,7 +49,7 @@ static int plateau_start(const struct qk_results *r)
     return i;
 }
 
-static void follow(struct qk_trajectory *t, const struct qk_condition *c)
+void qk_trajectory_follow(struct qk_trajectory *t, const struct qk_condition *c)
 {
     const struct qk_results *r = &c->mean;
     int last = r->points - 1, least = 0, from = plateau_start(r), n = r->points - from;
@@ -263,7 +263,7 @@ int qk_verdict_causal(struct qk_verdict *v, const struct qk_combined *c, struct 
     v->null_pr = a->null_pr;
     v->site = a->site != NULL ? a->site : "?";
     for (int i = 0; i < 3; i++)
-        follow(&v->at[i], at[i]);
+        qk_trajectory_follow(&v->at[i], at[i]);
     contrast(&v->contrast[QK_AB], at[0], at[1]);
     contrast(&v->contrast[QK_BC], at[1], at[2]);
     contrast(&v->contrast[QK_AC], at[0], at[2]);

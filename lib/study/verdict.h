@@ -44,6 +44,8 @@ struct qk_trajectory {
     double train_loss;               /* at the last point */
     double val_loss, val_tokens;     /* at the last point that has one; NaN for none */
 };
+/* `c` must outlive *t. */
+void qk_trajectory_follow(struct qk_trajectory *t, const struct qk_condition *c);
 
 /* The difference of two conditions, `plus` minus `minus`. */
 struct qk_contrast {

@@ -211,3 +211,12 @@ figures() {
     fails 1 "qk-aggregate: QK.probe: probe of keys-0.h5: 'mean_pr' has no site post_rope" qk-aggregate results --tag QK --site post_rope --probe QK.probe -o out
     fails 1 "qk-aggregate: verdict.json: no condition A, B, ... in it" qk-aggregate table --study causal50m verdict.json -o out
 }
+
+@test "table: a fourth condition has its row" {
+    three_conditions
+    results_of QK_scalar scalar 7 5 6.5 0.05
+    qk-aggregate combine A=QK.json B=QK_frozen.json C=NoQK.json D=QK_scalar.json -o four.json
+    qk-aggregate table --study causal50m --format tsv four.json >table
+    [ "$(wc -l <table)" -eq 5 ]
+    [[ "$(tail -n 1 table)" == "D "*$'\t'6.50$'\t'* ]]
+}
