@@ -82,7 +82,7 @@ define run_files
 $(1)/log.jsonl: $(MARKS:%=$(1)/ckpt-%.h5) $(1)/results.params
 	cat $(MARKS:%=$(1)/log-%.jsonl) >$$@
 $(1)/probe.jsonl: $(MARKS:%=$(1)/ckpt-%.h5) $(1)/results.params | bin
-	bin/qk-probe --of k,q,qk $(KEYS:%=$(1)/keys/%) -o $$@ || { echo "make: keys dumps are written while training goes by: to have them \
+	$(HEAVY) bin/qk-probe --of k,q,qk $(KEYS:%=$(1)/keys/%) -o $$@ || { echo "make: keys dumps are written while training goes by: to have them \
 	again remove $(1)/ckpt-*.h5 and train, or measure a checkpoint itself: bin/qk-probe $(1)/ckpt-$(lastword $(MARKS)).h5" >&2; exit 1; }
 $(1)/results.json: $(1)/probe.jsonl $(1)/log.jsonl | bin
 	bin/qk-aggregate results --tag $$(condition) --site $(SITE) --probe $(1)/probe.jsonl --log $(1)/log.jsonl -o $$@
