@@ -68,10 +68,10 @@ plant() { # PATH TEXT
 
 @test "install puts programs, pages and plugin below DESTDIR and PREFIX, uninstall takes them away" {
     # Dry: the makefile would build another flavour than the one under test.
-    run make -n install DESTDIR="$BATS_TEST_TMPDIR/root" PREFIX=/opt/qk
+    run make -n install DESTDIR="$BATS_TEST_TMPDIR/stage" PREFIX=/opt/qk
     [ "$status" -eq 0 ]
-    [[ $output == *"$BATS_TEST_TMPDIR/root/opt/qk/bin"* ]]
-    [[ $output == *"$BATS_TEST_TMPDIR/root/opt/qk/lib/qk/hdf5"* ]]
+    [[ $output == *"$BATS_TEST_TMPDIR/stage/opt/qk/bin"* ]]
+    [[ $output == *"$BATS_TEST_TMPDIR/stage/opt/qk/lib/qk/hdf5"* ]]
 }
 
 @test "the failure of a test is counted and shown, and tests/run fails" {
