@@ -1,31 +1,16 @@
 # Bad inputs to every tool.  Each is refused with the exit status and the one sentence given here,
 # prints nothing else, writes no file and changes none.
 
-make_input=$QK_BIN/../tests/make_input
+load helpers
 
 setup_file() {
     mkdir "$BATS_FILE_TMPDIR/good"
     cd "$BATS_FILE_TMPDIR/good"
-    "$make_input" checkpoint c.h5
-    "$make_input" tokens t.h5
+    study_inputs
     "$make_input" keys k.h5
     "$make_input" keys full.h5 full
-    "$make_input" config c.json
     for i in {1..40}; do printf 'Text %d says hello, hello and %d times hello.\n\n\n' "$i" $((i * i)); done >text.txt
     qk-tokpack -q --train-bpe 300 --export-tokenizer tok.json text.txt
-    qk-train -q --config c.json --data t.h5 --until 32 -o b.h5 --log log --val-at 0 --timing timing \
-        --keys-at every:16 --keys-dir .
-    qk-probe -q keys-*.h5 >probe.json
-    rm b.h5 keys-*.h5
-    local tag=QK pr=3
-    for tag in QK QK_frozen NoQK; do
-        jq -n --arg tag $tag --argjson pr $pr '{tag: $tag, tokens: [0, 16, 32], loss: [null, 3.4, 3.3],
-            val_loss: [3.5, 3.4, 3.3], mean_pr: [4, 3.5, $pr], layer_pr: {"0": [4, 3.5, $pr]},
-            gamma_cv: {"0": [0, 0.01, 0.02]}, seed: 42}' >$tag.json
-        pr=$((pr + 1))
-    done
-    qk-aggregate combine A=QK.json B=QK_frozen.json C=NoQK.json -o combined.json
-    qk-aggregate verdict --study causal50m combined.json -o verdict.json
     mkdir folder
 }
 
@@ -204,31 +189,31 @@ refuses() { # STATUS SENTENCE TOOL...
 
 # ---- probes, logs, results ----
 
-@test "half a probe" { head -c 500 probe.json >bad.json; refuses 1 'bad.json: malformed JSON at line 1' qk-aggregate results --tag QK --probe bad.json -o out; }
+@test "half a probe" { head -c 500 probes.json >bad.json; refuses 1 'bad.json: malformed JSON at line 1' qk-aggregate results --tag QK --probe bad.json -o out; }
 @test "an empty probe" { : >bad.json; refuses 1 'bad.json: is empty, expected JSON' qk-aggregate results --tag QK --probe bad.json -o out; }
 @test "a probe with something behind it" { echo '{"kind":"probe"} x' >bad.json; refuses 1 'bad.json: malformed JSON at line 1' qk-aggregate results --tag QK --probe bad.json -o out; }
 @test "an evaluation as probe" { echo '{"kind":"eval"}' >bad.json; refuses 1 "bad.json: kind is 'eval', expected 'probe'" qk-aggregate results --tag QK --probe bad.json -o out; }
 @test "a checkpoint as probe" { refuses 1 'c.h5: line 1 is not valid UTF-8' qk-aggregate results --tag QK --probe c.h5 -o out; }
-@test "a probe without ranks" { head -n 1 probe.json | jq -c '.file = "x.h5" | .layers[0].k_pr = null' >bad.json; refuses 1 "bad.json: probe of x.h5: layer 0 has no 'k_pr' at post_norm" qk-aggregate results --tag QK --probe bad.json -o out; }
-@test "two probes of one point" { jq -c '.file = "x.h5" | .tokens_seen = 1' probe.json | head -n 2 >bad.json; refuses 1 'bad.json: probe of x.h5 and bad.json: probe of x.h5 are both at 1 tokens but differ' qk-aggregate results --tag QK --probe bad.json -o out; }
-@test "no such log" { refuses 1 'gone: cannot be opened: No such file or directory' qk-aggregate results --tag QK --probe probe.json --log gone -o out; }
-@test "logs out of order" { refuses 1 'log: step 0 follows step 2' qk-aggregate results --tag QK --probe probe.json --log log --log log -o out; }
-@test "a log without steps" { jq -c 'del(.step)' log >bad.log; refuses 1 "bad.log: has no key 'step'" qk-aggregate results --tag QK --probe probe.json --log bad.log -o out; }
-@test "half a log" { head -c 150 log >bad.log; refuses 1 'bad.log: malformed JSON at line 2' qk-aggregate results --tag QK --probe probe.json --log bad.log -o out; }
+@test "a probe without ranks" { head -n 1 probes.json | jq -c '.file = "x.h5" | .layers[0].k_pr = null' >bad.json; refuses 1 "bad.json: probe of x.h5: layer 0 has no 'k_pr' at post_norm" qk-aggregate results --tag QK --probe bad.json -o out; }
+@test "two probes of one point" { jq -c '.file = "x.h5" | .tokens_seen = 1' probes.json | head -n 2 >bad.json; refuses 1 'bad.json: probe of x.h5 and bad.json: probe of x.h5 are both at 1 tokens but differ' qk-aggregate results --tag QK --probe bad.json -o out; }
+@test "no such log" { refuses 1 'gone: cannot be opened: No such file or directory' qk-aggregate results --tag QK --probe probes.json --log gone -o out; }
+@test "logs out of order" { refuses 1 'log: step 0 follows step 2' qk-aggregate results --tag QK --probe probes.json --log log --log log -o out; }
+@test "a log without steps" { jq -c 'del(.step)' log >bad.log; refuses 1 "bad.log: has no key 'step'" qk-aggregate results --tag QK --probe probes.json --log bad.log -o out; }
+@test "half a log" { head -c 150 log >bad.log; refuses 1 'bad.log: malformed JSON at line 2' qk-aggregate results --tag QK --probe probes.json --log bad.log -o out; }
 @test "results without ranks" { jq 'del(.layer_pr)' QK.json >bad.json; refuses 1 "bad.json: there is no object 'layer_pr'" qk-aggregate combine A=bad.json -o out; }
 @test "results that go back in time" { jq '.tokens = [0, 32, 16]' QK.json >bad.json; refuses 1 "bad.json: 'tokens' does not rise at index 2" qk-aggregate combine A=bad.json -o out; }
 @test "results of different length" { jq '.loss = [1]' QK.json >bad.json; refuses 1 "bad.json: 'loss' has 1 values, 'tokens' has 3" qk-aggregate combine A=bad.json -o out; }
 @test "an infinite loss" { sed 's/3\.4/1e999/' QK.json >bad.json; refuses 1 "bad.json: 'loss' holds something that is no number at index 1" qk-aggregate combine A=bad.json -o out; }
 @test "one seed twice" { refuses 1 'QK.json: condition A has two runs of seed 42' qk-aggregate combine A=QK.json A=QK.json -o out; }
 @test "a log as timing file" { refuses 1 "log: has no 'elapsed_s': is it a timing file?" qk-aggregate combine A=QK.json --timing log -o out; }
-@test "a study without a condition" { jq 'del(.B)' combined.json >bad.json; refuses 1 'bad.json: there is no condition B, causal50m needs A, B and C' qk-aggregate verdict --study causal50m bad.json -o out; }
-@test "a table without a condition" { jq 'del(.C)' combined.json >bad.json; refuses 1 'bad.json: there is no condition C, causal50m needs A, B and C' qk-aggregate table --study causal50m bad.json -o out; }
+@test "a study without a condition" { jq 'del(.B)' study.json >bad.json; refuses 1 'bad.json: there is no condition B, causal50m needs A, B and C' qk-aggregate verdict --study causal50m bad.json -o out; }
+@test "a table without a condition" { jq 'del(.C)' study.json >bad.json; refuses 1 'bad.json: there is no condition C, causal50m needs A, B and C' qk-aggregate table --study causal50m bad.json -o out; }
 @test "results as a study" { refuses 1 'QK.json: no condition A, B, ... in it' qk-aggregate verdict --study causal50m QK.json -o out; }
-@test "another study's verdict" { jq '.outcome = "x"' verdict.json >bad.json; refuses 1 "bad.json: 'outcome' is not what the combined file gives: make the verdict anew" qk-aggregate report --study causal50m --combined combined.json --verdict bad.json --figures folder -o out; }
-@test "no figures for the report" { refuses 1 'folder/1_loss.png: No such file or directory' qk-aggregate report --study causal50m --combined combined.json --verdict verdict.json --figures folder -o out; }
-@test "a figure of a study without a condition" { jq 'del(.C)' combined.json >bad.json; refuses 1 'bad.json: 4_causal_decomposition needs conditions A, B and C' qk-plotdata 4_causal_decomposition bad.json -o out; }
+@test "another study's verdict" { jq '.outcome = "x"' judged.json >bad.json; refuses 1 "bad.json: 'outcome' is not what the combined file gives: make the verdict anew" qk-aggregate report --study causal50m --combined study.json --verdict bad.json --figures folder -o out; }
+@test "no figures for the report" { refuses 1 'folder/1_loss.png: No such file or directory' qk-aggregate report --study causal50m --combined study.json --verdict judged.json --figures folder -o out; }
+@test "a figure of a study without a condition" { jq 'del(.C)' study.json >bad.json; refuses 1 'bad.json: 4_causal_decomposition needs conditions A, B and C' qk-plotdata 4_causal_decomposition bad.json -o out; }
 @test "a figure of nothing" { echo '{}' >bad.json; refuses 1 'bad.json: no condition A, B, ... in it' qk-plotdata 1_loss bad.json -o out; }
-@test "a figure of half a file" { head -c 300 combined.json >bad.json; refuses 1 "bad.json: malformed JSON at line $(($(wc -l <bad.json) + 1))" qk-plotdata 1_loss bad.json -o out; }
+@test "a figure of half a file" { head -c 300 study.json >bad.json; refuses 1 "bad.json: malformed JSON at line $(($(wc -l <bad.json) + 1))" qk-plotdata 1_loss bad.json -o out; }
 
 # ---- outputs ----
 
@@ -251,9 +236,9 @@ refuses() { # STATUS SENTENCE TOOL...
 @test "items over their data" { refuses 1 't.h5: is an input and would be overwritten' qk-eval c.h5 --task loss --data t.h5 --items t.h5; }
 @test "a pack over its text" { refuses 1 'text.txt: is an input and would be overwritten' qk-tokpack -q --train-bpe 300 text.txt -o text.txt; }
 @test "a tokenizer over its text" { refuses 1 'text.txt: is an input and would be overwritten' qk-tokpack -q --train-bpe 300 text.txt --export-tokenizer text.txt -o out; }
-@test "results over their probes" { refuses 1 'probe.json: is an input and would be overwritten' qk-aggregate results --tag QK --probe probe.json -o probe.json; }
-@test "a table over its study" { refuses 1 'combined.json: is an input and would be overwritten' qk-aggregate table --study causal50m combined.json -o combined.json; }
-@test "figure data over its study" { refuses 1 'combined.json: is an input and would be overwritten' qk-plotdata 1_loss combined.json -o combined.json; }
+@test "results over their probes" { refuses 1 'probes.json: is an input and would be overwritten' qk-aggregate results --tag QK --probe probes.json -o probes.json; }
+@test "a table over its study" { refuses 1 'study.json: is an input and would be overwritten' qk-aggregate table --study causal50m study.json -o study.json; }
+@test "figure data over its study" { refuses 1 'study.json: is an input and would be overwritten' qk-plotdata 1_loss study.json -o study.json; }
 @test "log and checkpoint of one name" { refuses 1 'out: is asked for as two outputs' qk-train -q --config c.json --data t.h5 --until 16 -o out --log out; }
 @test "log and timing of one name" { refuses 1 'l: is asked for as two outputs' qk-train -q --config c.json --data t.h5 --until 16 -o out --log l --timing l; }
 @test "items and result of one name" { refuses 1 'out: is being written already' qk-eval c.h5 --task loss --data t.h5 -o out --items out; }
@@ -266,9 +251,9 @@ refuses() { # STATUS SENTENCE TOOL...
 @test "no subcommand" { refuses 2 'a subcommand is needed' qk-aggregate; }
 @test "a subcommand nobody knows" { refuses 2 "there is no subcommand 'judge'" qk-aggregate judge; }
 @test "no tag" { refuses 2 '--tag and at least one --probe are needed' qk-aggregate results; }
-@test "no study" { refuses 2 '--study is needed' qk-aggregate verdict combined.json; }
+@test "no study" { refuses 2 '--study is needed' qk-aggregate verdict study.json; }
 @test "no figure" { refuses 2 'too few inputs' qk-plotdata 1_loss; }
-@test "a figure nobody knows" { refuses 2 "there is no figure '6_x', only 1_loss|2_key_pr_causal|3_per_layer|4_causal_decomposition|5_gamma_cv" qk-plotdata 6_x combined.json; }
+@test "a figure nobody knows" { refuses 2 "there is no figure '6_x', only 1_loss|2_key_pr_causal|3_per_layer|4_causal_decomposition|5_gamma_cv" qk-plotdata 6_x study.json; }
 @test "no tokenizer" { refuses 2 'a tokenizer is needed: --tokenizer or --train-bpe' qk-tokpack text.txt -o out; }
 @test "no output for a pack" { refuses 2 'no output given: -o FILE' qk-tokpack --train-bpe 300 text.txt; }
 @test "no start" { refuses 2 'either --config or --from must say where to start' qk-train --data t.h5 --until 0 -o out; }
@@ -332,5 +317,5 @@ survives() { # FILE TIMES TOOL... with bad as the damaged file
 @test "a damaged config" { survives c.json 15 qk-train -q --config bad --data t.h5 --until 0 -o out; }
 @test "a damaged tokenizer" { survives tok.json 15 qk-tokpack -q --tokenizer bad text.txt -o out; }
 @test "a damaged .gz" { gzip -k text.txt; survives text.txt.gz 10 qk-tokpack -q --train-bpe 300 bad -o out; }
-@test "a damaged probe" { survives probe.json 15 qk-aggregate results --tag QK --probe bad; }
-@test "a damaged study" { survives combined.json 15 qk-plotdata 1_loss bad; }
+@test "a damaged probe" { survives probes.json 15 qk-aggregate results --tag QK --probe bad; }
+@test "a damaged study" { survives study.json 15 qk-plotdata 1_loss bad; }

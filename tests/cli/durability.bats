@@ -1,29 +1,15 @@
 # Every writer of every tool, killed, stopped, or on a full disk: the old output or the new one, never
 # a part, and the same command afterwards gives the bytes of an undisturbed run.  No input changes.
 
-bats_require_minimum_version 1.5.0
+load helpers
 
 setup_file() {
-    local make_input=$QK_BIN/../tests/make_input tag pr=3
     mkdir "$BATS_FILE_TMPDIR/inputs"
     cd "$BATS_FILE_TMPDIR/inputs"
-    "$make_input" tokens t.h5
-    "$make_input" checkpoint c.h5
-    "$make_input" config c.json
+    study_inputs
     "$make_input" config large.json config:d_model=128 config:n_heads=8 config:n_kv_heads=8 config:n_layers=4
     qk-train -q --config large.json --data t.h5 --until 0 -o large.h5
     for i in {1..800}; do printf 'Text %d says hello, hello and %d times hello.\n\n\n' "$i" $((i * i)); done >text.txt
-    qk-train -q --config c.json --data t.h5 --until 32 -o b.h5 --log log --val-at every:16 --keys-at every:16 --keys-dir .
-    qk-probe -q keys-*.h5 >probes.json
-    rm b.h5 keys-*.h5
-    for tag in QK QK_frozen NoQK; do
-        jq -n --arg tag $tag --argjson pr $pr '{tag: $tag, tokens: [0, 16, 32], loss: [null, 3.4, 3.3],
-            val_loss: [3.5, 3.4, 3.3], mean_pr: [4, 3.5, $pr], layer_pr: {"0": [4, 3.5, $pr]},
-            gamma_cv: {"0": [0, 0.01, 0.02]}, seed: 42}' >$tag.json
-        pr=$((pr + 1))
-    done
-    qk-aggregate combine A=QK.json B=QK_frozen.json C=NoQK.json -o study.json
-    qk-aggregate verdict --study causal50m study.json -o judged.json
     mkdir figures
     for figure in 1_loss 2_key_pr_causal 3_per_layer 4_causal_decomposition 5_gamma_cv; do
         : >figures/$figure.png
