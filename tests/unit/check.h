@@ -33,4 +33,13 @@
             fail_msg("%s = %.17g, expected %.17g within %g", #a, a_, b_, (double)(tolerance));     \
     } while (0)
 
+/* A folder of the test's own and all in it. */
+static inline int remove_tree(const char *folder)
+{
+    char *command = qk_format("rm -rf '%s'", folder);
+    int failed = system(command);
+    free(command);
+    return failed;
+}
+
 #endif

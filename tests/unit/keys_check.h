@@ -90,9 +90,7 @@ static inline const char *in_folder(const char *name)
 static inline int remove_folder(void **state)
 {
     (void)state;
-    char command[160];
-    snprintf(command, sizeof command, "rm -rf '%s'", in_folder(""));
-    return system(command);
+    return remove_tree(in_folder(""));
 }
 
 #endif

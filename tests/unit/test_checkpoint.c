@@ -3,20 +3,6 @@
 
 #include "model/checkpoint.h"
 
-static int in_folder(void **state)
-{
-    (void)state;
-    tiny_folder();
-    return 0;
-}
-
-static int out_of_folder(void **state)
-{
-    (void)state;
-    tiny_leave_folder();
-    return 0;
-}
-
 struct spoil {                /* one thing wrong with a checkpoint */
     const char *skip, *extra; /* tensor left out; tensor that should not be there */
     const char *reshape;      /* tensor written with a row less */
@@ -210,5 +196,5 @@ int main(void)
         cmocka_unit_test(numbers_are_checked_when_read),
         cmocka_unit_test(a_plain_one_made_by_hand_is_read),
     };
-    return cmocka_run_group_tests(tests, in_folder, out_of_folder);
+    return cmocka_run_group_tests(tests, tiny_begin, tiny_end);
 }

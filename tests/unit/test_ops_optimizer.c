@@ -1,5 +1,6 @@
 /* Gradient norm, AdamW, Muon. */
 #include "ops_check.h"
+#include "plain_muon.h"
 
 /* ---- gradient norm ---- */
 
@@ -113,67 +114,6 @@ static void run_muon(struct qk_device *d, const void *one, struct outputs *out)
     release_all(d, (struct qk_buf[]){w, b, g, scale}, 4);
 }
 
-/* c[I, J] = a[I, K] b, b as [K, J] or transposed [J, K]. */
-static void multiply(double *c, const double *a, const double *b, bool transposed, int64_t I,
-                     int64_t J, int64_t K)
-{
-    for (int64_t i = 0; i < I; i++)
-        for (int64_t j = 0; j < J; j++) {
-            double sum = 0;
-            for (int64_t k = 0; k < K; k++)
-                sum += a[i * K + k] * (transposed ? b[j * K + k] : b[k * J + j]);
-            c[i * J + j] = sum;
-        }
-}
-
-static double *transposed(const double *x, int64_t rows, int64_t cols)
-{
-    double *y = qk_alloc((size_t)(rows * cols), sizeof *y);
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++)
-            y[j * rows + i] = x[i * cols + j];
-    return y;
-}
-
-/* DESIGN section 5, to the letter: on the wide orientation, X <- aX + (bA + cA^2)X. */
-static double *orthogonalised(const double *u, int64_t rows, int64_t cols,
-                              enum qk_orthogonalizer how)
-{
-    static const double express[5][3] = {
-        {8.156554524902461, -22.48329292557795, 15.878769915207462},
-        {4.042929935166739, -2.808917465908714, 0.5000178451051316},
-        {3.8916678022926607, -2.772484153217685, 0.5060648178503393},
-        {3.285753657755655, -2.3681294933425376, 0.46449024233003106},
-        {2.3465413258596377, -1.7097828382687081, 0.42323551169305323}};
-    static const double schulz[3] = {3.4445, -4.7750, 2.0315};
-    bool tall = rows > cols;
-    int64_t R = tall ? cols : rows, C = tall ? rows : cols;
-    double *x = tall ? transposed(u, rows, cols)
-                     : memcpy(qk_alloc((size_t)(R * C), sizeof *x), u, (size_t)(R * C) * sizeof *x);
-    double *a = qk_alloc((size_t)(R * R), sizeof *a), *a2 = qk_alloc((size_t)(R * R), sizeof *a2);
-    double *y = qk_alloc((size_t)(R * C), sizeof *y), norm = norm_of(x, R * C);
-    double size = how == QK_POLAR_EXPRESS ? 1.01 * norm + 1e-7 : norm + 1e-7;
-    for (int64_t i = 0; i < R * C; i++)
-        x[i] /= size;
-    for (int k = 0; k < 5; k++) {
-        const double *p = how == QK_POLAR_EXPRESS ? express[k] : schulz;
-        multiply(a, x, x, true, R, R, C);
-        multiply(a2, a, a, false, R, R, R);
-        for (int64_t i = 0; i < R * R; i++)
-            a2[i] = p[1] * a[i] + p[2] * a2[i];
-        multiply(y, a2, x, false, R, C, R);
-        for (int64_t i = 0; i < R * C; i++)
-            x[i] = p[0] * x[i] + y[i];
-    }
-    double *result = tall ? transposed(x, R, C) : x;
-    if (tall)
-        free(x);
-    free(a);
-    free(a2);
-    free(y);
-    return result;
-}
-
 static void check_muon(int64_t count, int64_t rows, int64_t cols, enum qk_orthogonalizer kind)
 {
     const struct qk_muon how = {count, rows, cols, 0.02, 0.95, 0.1, kind};
@@ -188,10 +128,9 @@ static void check_muon(int64_t count, int64_t rows, int64_t cols, enum qk_orthog
         u[i] = g + 0.95 * (b[i] - g);
     }
     for (int64_t c = 0; c < count; c++) {
-        double *step = orthogonalised(u + c * size, rows, cols, kind);
-        for (int64_t i = 0; i < size; i++)
-            w[c * size + i] = w[c * size + i] * (1 - 0.02 * 0.1) - rate * step[i];
-        free(step);
+        plain_orthogonalize(u + c * size, rows, cols, kind);
+        for (int64_t i = c * size; i < (c + 1) * size; i++)
+            w[i] = w[i] * (1 - 0.02 * 0.1) - rate * u[i];
     }
     check_near("w", out.at, w, n, 1e-6);
     check_near("b", out.at + n, b, n, 3e-7);

@@ -1,75 +1,11 @@
 /* One and two updates against AdamW and Muon written out in double precision, for every grouping,
  * orthogonaliser and decay; clipping; moments on disk. */
+#include "unit/plain_muon.h"
 #include "unit/tiny.h"
 
 #include "model/optimizer.h"
 
-static struct qk_device *device;
-
-static int in_folder(void **state)
-{
-    (void)state;
-    tiny_folder();
-    device = tiny_device();
-    return 0;
-}
-
-static int out_of_folder(void **state)
-{
-    (void)state;
-    qk_device_close(device);
-    tiny_leave_folder();
-    return 0;
-}
-
-/* out[n,m] = a[n,k] b[k,m], or b[m,k]^T */
-static void multiply(double *out, const double *a, const double *b, int n, int k, int m,
-                     bool b_turned)
-{
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < m; j++) {
-            out[i * m + j] = 0;
-            for (int l = 0; l < k; l++)
-                out[i * m + j] += a[i * k + l] * (b_turned ? b[j * k + l] : b[l * m + j]);
-        }
-}
-
-enum { MOST = 64 * 64 };
-
-/* DESIGN section 5, word by word. */
-static void plain_orthogonalize(double *g, int rows, int cols, enum qk_orth_kind kind)
-{
-    static const double express[5][3] = {
-        {8.156554524902461, -22.48329292557795, 15.878769915207462},
-        {4.042929935166739, -2.808917465908714, 0.5000178451051316},
-        {3.8916678022926607, -2.772484153217685, 0.5060648178503393},
-        {3.285753657755655, -2.3681294933425376, 0.46449024233003106},
-        {2.3465413258596377, -1.7097828382687081, 0.42323551169305323}};
-    static const double newton[3] = {3.4445, -4.7750, 2.0315};
-    static double x[MOST], a[MOST], aa[MOST], y[MOST];
-    const bool turn = rows > cols;
-    const int n = turn ? cols : rows, m = turn ? rows : cols;
-    double norm = 0;
-    for (int i = 0; i < rows * cols; i++)
-        norm += g[i] * g[i];
-    norm = sqrt(norm) * (kind == QK_ORTH_POLAR_EXPRESS ? 1.01 : 1) + 1e-7;
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < m; j++)
-            x[i * m + j] = (turn ? g[j * cols + i] : g[i * cols + j]) / norm;
-    for (int step = 0; step < 5; step++) {
-        const double *c = kind == QK_ORTH_POLAR_EXPRESS ? express[step] : newton;
-        multiply(a, x, x, n, m, n, true);
-        multiply(aa, a, a, n, n, n, false);
-        for (int i = 0; i < n * n; i++)
-            a[i] = c[1] * a[i] + c[2] * aa[i];
-        multiply(y, a, x, n, n, m, false);
-        for (int i = 0; i < n * m; i++)
-            x[i] = c[0] * x[i] + y[i];
-    }
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < m; j++)
-            g[turn ? j * cols + i : i * cols + j] = x[i * m + j];
-}
+enum { MOST = 64 * 64 }; /* elements of a matrix here */
 
 struct trial { /* weights, buffers and gradient in double, over the arena */
     const struct qk_config *c;
@@ -89,7 +25,9 @@ static void plain_muon(struct trial *t, int64_t at, int rows, int cols)
         *b += (1 - c->muon_momentum) * (g - *b);
         u[i] = g + c->muon_momentum * (*b - g);
     }
-    plain_orthogonalize(u, rows, cols, c->muon_orthogonalizer);
+    plain_orthogonalize(u, rows, cols,
+                        c->muon_orthogonalizer == QK_ORTH_POLAR_EXPRESS ? QK_POLAR_EXPRESS
+                                                                        : QK_NEWTON_SCHULZ);
     const double lr = c->muon_lr * t->factor, ratio = (double)rows / cols;
     for (int i = 0; i < rows * cols; i++)
         t->w[at + i] = t->w[at + i] * (1 - lr * c->muon_weight_decay) -
@@ -347,5 +285,5 @@ int main(void)
         cmocka_unit_test(nonfinite_gradients_change_nothing),
         cmocka_unit_test(spoilt_moments_are_refused),
     };
-    return cmocka_run_group_tests(tests, in_folder, out_of_folder);
+    return cmocka_run_group_tests(tests, tiny_begin_device, tiny_end_device);
 }

@@ -13,27 +13,15 @@
 #include "study/train.h"
 
 static char folder[PATH_MAX]; /* of the reference values; "" when absent */
-static struct qk_device *device;
 
 static int begin(void **state)
 {
-    (void)state;
     const char *shared = getenv("QK_SHARED");
     char *path = qk_format("%s/oracle", shared ? shared : "../shared");
     if (!realpath(path, folder) || access(folder, R_OK) != 0)
         folder[0] = '\0';
     free(path);
-    tiny_folder();
-    device = tiny_device();
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    qk_device_close(device);
-    tiny_leave_folder();
-    return 0;
+    return tiny_begin_device(state);
 }
 
 static cJSON *read_log(const char *path)
@@ -232,5 +220,5 @@ int main(void)
         cmocka_unit_test(none_adamw),
         cmocka_unit_test(learned_adamw_swiglu),
     };
-    return cmocka_run_group_tests(tests, begin, end);
+    return cmocka_run_group_tests(tests, begin, tiny_end_device);
 }

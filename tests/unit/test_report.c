@@ -32,10 +32,7 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
     (void)state;
-    char *command = qk_format("rm -rf '%s'", folder);
-    int failed = system(command);
-    free(command);
-    return failed;
+    return remove_tree(folder);
 }
 
 /* ---- lint ---- */

@@ -3,20 +3,6 @@
 
 #include "study/tokens.h"
 
-static int in_folder(void **state)
-{
-    (void)state;
-    tiny_folder();
-    return 0;
-}
-
-static int out_of_folder(void **state)
-{
-    (void)state;
-    tiny_leave_folder();
-    return 0;
-}
-
 static void windows_share_their_borders(void **state)
 {
     (void)state;
@@ -161,5 +147,5 @@ int main(void)
         cmocka_unit_test(orders),
         cmocka_unit_test(bad_packs_are_refused),
     };
-    return cmocka_run_group_tests(tests, in_folder, out_of_folder);
+    return cmocka_run_group_tests(tests, tiny_begin, tiny_end);
 }

@@ -10,23 +10,11 @@
 #include "study/train.h"
 #include "study/trainlog.h"
 
-static struct qk_device *device;
-
 static int in_folder(void **state)
 {
-    (void)state;
-    tiny_folder();
+    tiny_begin_device(state);
     tiny_pack("t.h5");
     tiny_write_text("c.json", TINY_CONFIG);
-    device = tiny_device();
-    return 0;
-}
-
-static int out_of_folder(void **state)
-{
-    (void)state;
-    qk_device_close(device);
-    tiny_leave_folder();
     return 0;
 }
 
@@ -409,5 +397,5 @@ int main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(plan_of_published_sizes),
     };
-    return cmocka_run_group_tests(tests, in_folder, out_of_folder);
+    return cmocka_run_group_tests(tests, in_folder, tiny_end_device);
 }

@@ -43,12 +43,40 @@ static inline void tiny_folder(void)
 
 static inline void tiny_leave_folder(void)
 {
-    char name[256], command[300];
+    char name[256];
     assert_non_null(getcwd(name, sizeof name));
     assert_int_equal(strncmp(name, "/tmp/qk-test-", 13), 0);
-    snprintf(command, sizeof command, "rm -rf '%s'", name);
     assert_int_equal(chdir("/"), 0);
-    assert_int_equal(system(command), 0);
+    assert_int_equal(remove_tree(name), 0);
+}
+
+/* Set-up and tear-down of a group of tests in such a folder, without a device and with one. */
+static inline int tiny_begin(void **state)
+{
+    (void)state;
+    tiny_folder();
+    return 0;
+}
+
+static inline int tiny_end(void **state)
+{
+    (void)state;
+    tiny_leave_folder();
+    return 0;
+}
+
+static struct qk_device *device; /* of the tests between these two */
+
+static inline int tiny_begin_device(void **state)
+{
+    device = tiny_device();
+    return tiny_begin(state);
+}
+
+static inline int tiny_end_device(void **state)
+{
+    qk_device_close(device);
+    return tiny_end(state);
 }
 
 static inline void tiny_write_text(const char *path, const char *text)
