@@ -1,18 +1,14 @@
 #include "study/keys.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "compute/device.h"
+#include "study/gram.h"
 
 const char *const qk_what_names[2] = {"q", "k"};
-
-/* Rows summed by one call of dsyrk: part of the result's definition, as it fixes the order of the
- * sums.  Blocks never span two sequences. */
-enum { BLOCK_ROWS = 256 };
 
 int64_t qk_keys_gains(const struct qk_config *c)
 {
@@ -64,52 +60,28 @@ void qk_keys_free(struct qk_keys *k)
 
 /* ---- sums ---- */
 
-/* gram (upper triangle) += X^T X and sum += column sums, over `count` rows of `hd` floats that lie
- * `stride` apart.  `block` holds BLOCK_ROWS * hd numbers. */
-static void accumulate(double *gram, double *sum, const float *rows, int64_t stride, int64_t count,
-                       int hd, double *block)
-{
-    for (int64_t first = 0; first < count; first += BLOCK_ROWS) {
-        int64_t n = count - first < BLOCK_ROWS ? count - first : BLOCK_ROWS;
-        for (int64_t r = 0; r < n; r++)
-            for (int j = 0; j < hd; j++) {
-                double x = (double)rows[(first + r) * stride + j];
-                block[r * hd + j] = x;
-                sum[j] += x;
-            }
-        cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, hd, (int)n, 1, block, hd, 1, gram, hd);
-    }
-}
-
-static void mirror(double *gram, int hd)
-{
-    for (int i = 0; i < hd; i++)
-        for (int j = 0; j < i; j++)
-            gram[i * hd + j] = gram[j * hd + i];
-}
-
 /* After the last row: whole Gram matrices, and sums become means. */
 static void finish(double *gram, double *mean, int64_t heads, int hd, int64_t n)
 {
     for (int64_t h = 0; h < heads; h++)
-        mirror(gram + h * hd * hd, hd);
+        qk_gram_mirror(gram + h * hd * hd, hd);
     for (int64_t i = 0; i < heads * hd; i++)
         mean[i] /= (double)n;
 }
 
-/* W W^T of each head's block [hd, D]. */
+/* W W^T of each head's block [hd, D], whose columns are the rows that are summed. */
 static void weight_grams(double *gram, const float *w, int64_t heads, int hd, int64_t D)
 {
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t h = 0; h < heads; h++) {
-        size_t count = (size_t)hd * (size_t)D;
-        double *block = qk_alloc(count, sizeof *block), *to = gram + h * hd * hd;
-        for (size_t i = 0; i < count; i++)
-            block[i] = (double)w[(size_t)h * count + i];
-        cblas_dsyrk(CblasRowMajor, CblasUpper, CblasNoTrans, hd, (int)D, 1, block, (int)D, 0, to,
-                    hd);
-        mirror(to, hd);
-        free(block);
+#pragma omp parallel
+    {
+        double *scratch = qk_alloc(qk_gram_room(hd), sizeof *scratch);
+#pragma omp for schedule(dynamic)
+        for (int64_t h = 0; h < heads; h++) {
+            double *to = gram + h * hd * hd;
+            qk_gram_add(to, NULL, w + h * hd * D, 1, D, D, hd, scratch);
+            qk_gram_mirror(to, hd);
+        }
+        free(scratch);
     }
 }
 
@@ -155,7 +127,7 @@ struct gathering {
 
 /* One head's rows of the view. */
 static void take(const struct gathering *g, const struct qk_tap_view *view, int site, int what,
-                 int64_t head, double *block)
+                 int64_t head, double *scratch)
 {
     struct qk_keys *k = g->k;
     struct qk_keys_layer *layer = &k->layers[view->layer];
@@ -164,8 +136,8 @@ static void take(const struct gathering *g, const struct qk_tap_view *view, int 
     float *kept = layer->rows[site][what];
     for (int64_t b = 0; b < view->B; b++) {
         const float *rows = view->rows[site][what] + (b * view->T + skip) * stride + head * hd;
-        accumulate(layer->gram[site][what] + head * hd * hd, layer->mean[site][what] + head * hd,
-                   rows, stride, n, hd, block);
+        qk_gram_add(layer->gram[site][what] + head * hd * hd, layer->mean[site][what] + head * hd,
+                    rows, stride, 1, n, hd, scratch);
         for (int64_t r = 0; kept && r < n; r++)
             memcpy(kept + (head * k->rows + (g->first + b) * n + r) * hd, rows + r * stride,
                    (size_t)hd * sizeof *kept);
@@ -180,15 +152,15 @@ static void see(void *self, const struct qk_tap_view *view)
     int64_t H = c->n_heads, each = H + c->n_kv_heads, tasks = QK_SITES * each;
 #pragma omp parallel
     {
-        double *block = qk_alloc(BLOCK_ROWS * (size_t)qk_head_dim(c), sizeof *block);
+        double *scratch = qk_alloc(qk_gram_room((int)qk_head_dim(c)), sizeof *scratch);
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < tasks; i++) {
             int site = (int)(i / each), what = i % each < H ? QK_OF_Q : QK_OF_K;
             int64_t head = what == QK_OF_Q ? i % each : i % each - H;
             if (layer->gram[site][what])
-                take(g, view, site, what, head, block);
+                take(g, view, site, what, head, scratch);
         }
-        free(block);
+        free(scratch);
     }
     for (int64_t i = 0; i < view->B * H; i++) {
         layer->entropy[i % H] += (double)view->entropy[i];
@@ -329,11 +301,11 @@ static void sum_anew(struct qk_keys *k, struct qk_keys_layer *layer, int site, i
     memset(layer->mean[site][what], 0, (size_t)(heads * hd) * sizeof(double));
 #pragma omp parallel for schedule(dynamic)
     for (int64_t h = 0; h < heads; h++) {
-        double *block = qk_alloc(BLOCK_ROWS * (size_t)hd, sizeof *block);
+        double *scratch = qk_alloc(qk_gram_room(hd), sizeof *scratch);
         for (int64_t s = 0; s < k->sequences; s++)
-            accumulate(layer->gram[site][what] + h * hd * hd, layer->mean[site][what] + h * hd,
-                       rows + (h * k->rows + s * had + drop) * hd, hd, has, hd, block);
-        free(block);
+            qk_gram_add(layer->gram[site][what] + h * hd * hd, layer->mean[site][what] + h * hd,
+                        rows + (h * k->rows + s * had + drop) * hd, hd, 1, has, hd, scratch);
+        free(scratch);
     }
     for (int64_t s = 0; s < heads * k->sequences; s++) /* close the gaps */
         memmove(rows + s * has * hd, rows + (s * had + drop) * hd,

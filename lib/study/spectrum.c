@@ -8,6 +8,11 @@
 #include "base/mem.h"
 #include "study/lapack.h"
 
+static double squared(double x)
+{
+    return x * x;
+}
+
 /* The measures, from squared singular values `energy` (descending) and directions; component j of
  * direction i is v[i * across + j * down]. */
 static void measure(struct qk_spectrum *s, const double *energy, const double *v, int across,
@@ -30,7 +35,7 @@ static void measure(struct qk_spectrum *s, const double *energy, const double *v
         double p = s->sigma[i] / sum, fourths = 0;
         entropy -= p > 0 ? p * log(p) : 0;
         for (int j = 0; j < d; j++)
-            fourths += pow(v[i * across + j * down], 4);
+            fourths += squared(v[i * across + j * down]) * squared(v[i * across + j * down]);
         alignment += energy[i] / total * fourths;
         /* rounding must not decide when the sum is 0.9 of the total exactly */
         if (reached < 0.9 * total * (1 - 1e-12))

@@ -1,0 +1,116 @@
+/* Gram matrices against the order of sums that gram.h promises, bit for bit, and against long
+ * double. */
+#include "check.h"
+
+#include "study/gram.h"
+
+static float number(uint64_t i)
+{
+    uint64_t x = (i + 1) * 0x9E3779B97F4A7C15u;
+    x ^= x >> 29;
+    x *= 0xBF58476D1CE4E5B9u;
+    return (float)((double)(x >> 33) / (1u << 31) * 2 - 0.75);
+}
+
+struct sizes {
+    int d;
+    int64_t rows, down, across;
+};
+
+/* What the header defines, and the same sum in long double. */
+static double defined(const float *x, const struct sizes *s, int a, int b, double from,
+                      long double *truth)
+{
+    double total = from;
+    *truth = (long double)from;
+    for (int64_t first = 0; first < s->rows; first += QK_GRAM_ROWS) {
+        double block = 0;
+        for (int64_t r = first; r < s->rows && r < first + QK_GRAM_ROWS; r++) {
+            const float *row = x + r * s->down;
+            volatile double product = (double)row[a * s->across] * (double)row[b * s->across];
+            block += product;
+            *truth += (long double)product;
+        }
+        total += block;
+    }
+    return total;
+}
+
+static void compare(const struct sizes *s)
+{
+    const int d = s->d;
+    const size_t square = (size_t)d * (size_t)d;
+    const size_t count = (size_t)((s->rows - 1) * s->down + (d - 1) * s->across + 1);
+    float *x = qk_alloc(count, sizeof *x);
+    double *gram = qk_alloc(square, sizeof *gram), *sum = qk_alloc((size_t)d, sizeof *sum);
+    double *scratch = qk_alloc(qk_gram_room(d), sizeof *scratch);
+    for (size_t i = 0; i < count; i++)
+        x[i] = number(i);
+    for (size_t i = 0; i < square; i++)
+        gram[i] = 0.5;
+    for (int j = 0; j < d; j++)
+        sum[j] = -3;
+    qk_gram_add(gram, sum, x, s->down, s->across, s->rows, d, scratch);
+    qk_gram_mirror(gram, d);
+    for (int a = 0; a < d; a++) {
+        double column = -3;
+        for (int64_t r = 0; r < s->rows; r++)
+            column += (double)x[r * s->down + a * s->across];
+        assert_true(sum[a] == column);
+        for (int b = a; b < d; b++) {
+            long double truth;
+            double expected = defined(x, s, a, b, 0.5, &truth);
+            if (gram[a * d + b] != expected)
+                fail_msg("d %d rows %lld (%d, %d): %.17g, not %.17g", d, (long long)s->rows, a, b,
+                         gram[a * d + b], expected);
+            assert_true(gram[b * d + a] == expected);
+            assert_true(fabs((double)(expected - truth)) <= 1e-13 * (double)s->rows);
+        }
+    }
+    free(x);
+    free(gram);
+    free(sum);
+    free(scratch);
+}
+
+/* Any dimension, any number of rows, apart or not, and transposed. */
+static void sizes(void **state)
+{
+    (void)state;
+    static const int dims[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 64, 100, 127, 128, 130};
+    static const int64_t rows[] = {
+        1, 5, QK_GRAM_ROWS - 1, QK_GRAM_ROWS, QK_GRAM_ROWS + 1, 3 * QK_GRAM_ROWS + 17};
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
+        for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+            int d = dims[i];
+            compare(&(struct sizes){d, rows[k], d, 1});
+            if (d % 3 == 0 || d > 100) {
+                compare(&(struct sizes){d, rows[k], 3 * d + 5, 1});
+                compare(&(struct sizes){d, rows[k], 1, rows[k] + 2});
+            }
+        }
+}
+
+/* Added up in two calls that end at a block's edge: the same bits as one; sums are optional. */
+static void in_parts(void **state)
+{
+    (void)state;
+    enum { D = 20, N = QK_GRAM_ROWS + 44 };
+    static float x[N * D];
+    static double whole[D * D], parts[D * D];
+    double *scratch = qk_alloc(qk_gram_room(D), sizeof *scratch);
+    for (size_t i = 0; i < N * D; i++)
+        x[i] = number(i);
+    qk_gram_add(whole, NULL, x, D, 1, N, D, scratch);
+    qk_gram_add(parts, NULL, x, D, 1, QK_GRAM_ROWS, D, scratch);
+    qk_gram_add(parts, NULL, x + QK_GRAM_ROWS * D, D, 1, 44, D, scratch);
+    qk_gram_add(parts, NULL, x, D, 1, 0, D, scratch);
+    assert_memory_equal(whole, parts, sizeof whole);
+    free(scratch);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(in_parts)};
+    return cmocka_run_group_tests_name("gram", tests, NULL, NULL);
+}
