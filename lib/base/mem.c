@@ -60,7 +60,7 @@ char *qk_strdup(const char *s)
     return memcpy(qk_alloc(n, 1), s, n);
 }
 
-static char *format_list(const char *format, va_list args)
+char *qk_format_args(const char *format, va_list args)
 {
     char *s;
     if (vasprintf(&s, format, args) < 0)
@@ -72,7 +72,7 @@ char *qk_format(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    char *s = format_list(format, args);
+    char *s = qk_format_args(format, args);
     va_end(args);
     return s;
 }
@@ -154,7 +154,7 @@ void qk_buffer_format(struct qk_buffer *b, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    char *s = format_list(format, args);
+    char *s = qk_format_args(format, args);
     va_end(args);
     qk_buffer_text(b, s);
     free(s);

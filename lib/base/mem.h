@@ -6,6 +6,7 @@
 #ifndef QK_BASE_MEM_H
 #define QK_BASE_MEM_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 void *qk_alloc(size_t count, size_t size);  /* contents undefined */
@@ -13,6 +14,7 @@ void *qk_zalloc(size_t count, size_t size); /* zeroed */
 void *qk_realloc(void *p, size_t count, size_t size);
 char *qk_strdup(const char *s);
 char *qk_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+char *qk_format_args(const char *format, va_list args) __attribute__((format(printf, 1, 0)));
 
 /* Zeroed, 64-byte aligned, backed by huge pages where the kernel gives them: for arrays of many
  * megabytes that live long (first touch of small pages is slow).  Release with qk_big_free. */

@@ -21,12 +21,12 @@ static void say(const struct qk_edge *e, const char *format, ...)
 {
     if (!e->o->say)
         return;
-    char text[1024];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    char *text = qk_format_args(format, args);
     va_end(args);
     e->o->say(e->o->self, text);
+    free(text);
 }
 
 /* ---- opening ---- */
@@ -347,11 +347,10 @@ int qk_edge_load(struct qk_edge *e, struct qk_model *m, struct qk_optimizer *opt
 
 /* ---- saving ---- */
 
-static int put_weights(struct qk_edge *e, struct qk_device *d, struct qk_model *m,
-                       struct qk_h5 *file, bool bf16, int zstd, struct qk_err *err)
+static int put_weights(struct qk_device *d, struct qk_model *m, struct qk_h5 *file, bool bf16,
+                       int zstd, struct qk_err *err)
 {
     const struct qk_params *p = qk_model_params(m);
-    (void)e;
     int bad = 0;
     for (int i = 0; !bad && i < p->count; i++) {
         const struct qk_param *param = &p->at[i];
@@ -402,7 +401,7 @@ int qk_edge_save(struct qk_edge *e, struct qk_device *d, struct qk_model *m,
         qk_checkpoint_create(partial ? e->partial : o->out, &head, o->provenance, err);
     if (!file)
         return -1;
-    if (put_weights(e, d, m, file, bf16, partial ? QK_PLAIN : o->zstd, err) != 0 ||
+    if (put_weights(d, m, file, bf16, partial ? QK_PLAIN : o->zstd, err) != 0 ||
         (state && optimizer && qk_optimizer_write(optimizer, file, err) != 0) ||
         (state && put_position(e, file, err) != 0) ||
         (partial && put_identity(e, file, err) != 0)) {

@@ -1,7 +1,6 @@
 #include "study/report.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,66 +8,6 @@
 #include "study/lint.h"
 #include "study/published.h"
 #include "study/reportparts.h"
-
-void qk_report_paragraph(struct qk_report_writer *w, const char *format, ...)
-{
-    char text[4096];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    qk_page_paragraph(&w->page, text);
-}
-
-void qk_report_item(struct qk_strings *list, const char *format, ...)
-{
-    char text[4096];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    qk_strings_add(list, text);
-}
-
-void qk_report_list(struct qk_report_writer *w, struct qk_strings *list)
-{
-    if (list->count > 0)
-        qk_page_list(&w->page, list);
-    qk_strings_free(list);
-    *list = (struct qk_strings){0};
-}
-
-const char *qk_report_reservation(const struct qk_report_writer *w)
-{
-    return w->r->numbers->n_seeds == 1 ? " (one seed: no variance is known)" : "";
-}
-
-void qk_report_table(struct qk_report_writer *w, struct qk_table *t)
-{
-    qk_page_table(&w->page, t);
-    qk_table_free(t);
-}
-
-/* The sentence of verdict.json under that key, or NULL. */
-static const char *said(const struct qk_report_writer *w, const char *key)
-{
-    const cJSON *all = cJSON_GetObjectItemCaseSensitive(w->r->verdict, "sentences");
-    const cJSON *one = cJSON_GetObjectItemCaseSensitive(all, key);
-    return cJSON_IsString(one) ? one->valuestring : NULL;
-}
-
-static const char *text_of(const struct qk_report_writer *w, const char *key)
-{
-    const char *text = said(w, key);
-    return text != NULL ? text : "";
-}
-
-void qk_report_sentence(struct qk_report_writer *w, const char *key)
-{
-    const char *text = said(w, key);
-    if (text != NULL)
-        qk_page_paragraph(&w->page, text);
-}
 
 static const char *verdict_text(const struct qk_report_writer *w, const char *key)
 {
@@ -109,8 +48,8 @@ static void write_summary(struct qk_report_writer *w)
     qk_report_table(w, &t);
     write_size(w);
     qk_page_heading(&w->page, 2, "TL;DR");
-    qk_report_paragraph(w, "%s %s %s", verdict_text(w, "sentence"), text_of(w, "loss"),
-                        text_of(w, "order"));
+    qk_report_paragraph(w, "%s %s %s", verdict_text(w, "sentence"), qk_report_said(w, "loss"),
+                        qk_report_said(w, "order"));
 }
 
 static void write_verdict(struct qk_report_writer *w)
@@ -128,23 +67,6 @@ static void write_verdict(struct qk_report_writer *w)
 }
 
 /* ---- set-up ---- */
-
-const cJSON *qk_report_config(const struct qk_report_writer *w, int condition)
-{
-    const struct qk_condition *c = w->r->numbers->at[condition].condition;
-    return cJSON_GetObjectItemCaseSensitive(c->seeds[0].json, "config");
-}
-
-/* A config value as text: numbers as JSON prints them. */
-void qk_report_setting(const cJSON *config, const char *key, char text[64])
-{
-    const cJSON *value = cJSON_GetObjectItemCaseSensitive(config, key);
-    char *printed = cJSON_IsString(value) ? qk_strdup(value->valuestring)
-                    : value != NULL       ? cJSON_PrintUnformatted(value)
-                                          : qk_strdup("-");
-    snprintf(text, 64, "%s", printed);
-    free(printed);
-}
 
 static void setting(struct qk_table *t, const cJSON *config, const char *name, const char *keys)
 {
@@ -314,10 +236,15 @@ static void write_gain(struct qk_report_writer *w)
 
 /* ---- other measures ---- */
 
-static double last_member(const cJSON *object, const char *key)
+/* The last number of a condition's list `key`, in the object `group` or (NULL) at the top; NaN. */
+static double last_number(const struct qk_verdict *v, int condition, const char *group,
+                          const char *key)
 {
-    const cJSON *array = cJSON_GetObjectItemCaseSensitive(object, key);
-    const cJSON *value = cJSON_GetArrayItem(array, cJSON_GetArraySize(array) - 1);
+    const cJSON *json = v->at[condition].condition->mean.json;
+    if (group != NULL)
+        json = cJSON_GetObjectItemCaseSensitive(json, group);
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, key);
+    const cJSON *value = cJSON_GetArrayItem(list, cJSON_GetArraySize(list) - 1);
     return cJSON_IsNumber(value) ? value->valuedouble : NAN;
 }
 
@@ -327,10 +254,7 @@ static void measure_row(struct qk_table *t, const struct qk_verdict *v, const ch
     double value[3];
     bool any = false;
     for (int i = 0; i < 3; i++) {
-        const cJSON *json = v->at[i].condition->mean.json;
-        if (group != NULL)
-            json = cJSON_GetObjectItemCaseSensitive(json, group);
-        value[i] = last_member(json, key);
+        value[i] = last_number(v, i, group, key);
         any |= !isnan(value[i]);
     }
     if (!any)
@@ -340,19 +264,13 @@ static void measure_row(struct qk_table *t, const struct qk_verdict *v, const ch
         qk_table_number(t, format, value[i]);
 }
 
-/* One number of A less that of B, " WORD +0.12", where both have it. */
+/* One number of A less that of B, " +0.12 WORD", where both have it. */
 static void add_difference(struct qk_buffer *to, const struct qk_verdict *v, const char *word,
                            const char *group, const char *key)
 {
-    double value[2];
-    for (int i = 0; i < 2; i++) {
-        const cJSON *json = v->at[i].condition->mean.json;
-        if (group != NULL)
-            json = cJSON_GetObjectItemCaseSensitive(json, group);
-        value[i] = last_member(json, key);
-    }
-    if (!isnan(value[0] - value[1]))
-        qk_buffer_format(to, "%s %+.2f %s", to->size > 0 ? "," : "", value[0] - value[1], word);
+    const double ab = last_number(v, 0, group, key) - last_number(v, 1, group, key);
+    if (!isnan(ab))
+        qk_buffer_format(to, "%s %+.2f %s", to->size > 0 ? "," : "", ab, word);
 }
 
 /* How much the answer hangs on what is measured, and where. */

@@ -1,5 +1,9 @@
-/* What the files of one report share: report.c writes the page, published.c's values and the record
- * of how it was made have files of their own.  Not for anyone else. */
+/* What the files of one report share; not for anyone else.
+ *
+ *   report.c           the page: verdict, set-up, findings     reportparts.c  what all of them call
+ *   reportpublished.c  the original study's values beside ours
+ *   reportclosing.c    discussion, limitations, prior work     reportmade.c   how it was made
+ */
 #ifndef QK_STUDY_REPORTPARTS_H
 #define QK_STUDY_REPORTPARTS_H
 
@@ -10,9 +14,9 @@
 struct qk_report_writer {
     const struct qk_report *r;
     struct qk_page page;
-    char *link; /* from the report to the figures */
+    char *link; /* the way from the report to the figures; owned by report.c */
     struct qk_err *err;
-    int failed;
+    int failed; /* a figure was missing: `err` says which, and nothing is returned */
 };
 
 void qk_report_paragraph(struct qk_report_writer *w, const char *format, ...)
@@ -24,11 +28,11 @@ void qk_report_table(struct qk_report_writer *w, struct qk_table *t);
 void qk_report_item(struct qk_strings *list, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void qk_report_list(struct qk_report_writer *w, struct qk_strings *list);
-/* The sentence of verdict.json under that key, where there is one. */
+/* The sentence of verdict.json under that key, or ""; a paragraph of it, where there is one. */
+const char *qk_report_said(const struct qk_report_writer *w, const char *key);
 void qk_report_sentence(struct qk_report_writer *w, const char *key);
 
-/* " (one seed: no variance is known)" with one seed, else nothing: before the full stop of every
- * sentence about a difference. */
+/* qk_verdict_reservation of the numbers of this report. */
 const char *qk_report_reservation(const struct qk_report_writer *w);
 
 /* The config of a condition's first seed, or NULL. */

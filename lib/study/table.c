@@ -7,12 +7,12 @@
 
 void qk_table_cell(struct qk_table *t, const char *format, ...)
 {
-    char text[512];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    char *text = qk_format_args(format, args);
     va_end(args);
     qk_strings_add(&t->cells, text);
+    free(text);
 }
 
 #pragma GCC diagnostic push

@@ -88,6 +88,10 @@ bool qk_verdict_settled(const struct qk_verdict *v);
 char *qk_verdict_title(const struct qk_verdict *v);
 char *qk_verdict_headline(const struct qk_verdict *v);
 
+/* " (one seed: no variance is known)" with one seed, else "": stands before the full stop of every
+ * sentence about a difference. */
+const char *qk_verdict_reservation(const struct qk_verdict *v);
+
 /* verdict.json without provenance: title, outcome, sentence, rule, sentences{}, caveats[],
  * numbers{}.  Every sentence holds its numbers; with one seed each says that no variance is known.
  */

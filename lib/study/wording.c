@@ -6,7 +6,13 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "study/published.h"
 #include "study/verdict.h"
+
+const char *qk_verdict_reservation(const struct qk_verdict *v)
+{
+    return v->n_seeds == 1 ? " (one seed: no variance is known)" : "";
+}
 
 /* Where sentences go, and whether they need the reservation. */
 struct speech {
@@ -16,11 +22,9 @@ struct speech {
 
 static char *sentence(const struct qk_verdict *v, const char *format, va_list args)
 {
-    char text[1024];
-    vsnprintf(text, sizeof text, format, args);
-    char *signs = qk_minus_signs(text);
-    char *whole =
-        qk_format("%s%s.", signs, v->n_seeds == 1 ? " (one seed: no variance is known)" : "");
+    char *text = qk_format_args(format, args), *signs = qk_minus_signs(text);
+    char *whole = qk_format("%s%s.", signs, qk_verdict_reservation(v));
+    free(text);
     free(signs);
     return whole;
 }
@@ -84,8 +88,8 @@ static void say_one_contrast(const struct speech *to, const char *key, const str
     const struct qk_paired *s = &k->pr;
     say(to, key,
         "%c−%c over %d seeds: %+.2f PR, 95 %% t interval [%.2f, %.2f], 90 %% [%.2f, %.2f] against "
-        "±%.1f: "
-        "%s; exact sign-flip p = %.3f (the least possible is %.3f), Holm-adjusted over three "
+        "±%.1f: %s; exact sign-flip p = %.3f (the least possible is %.3f), Holm-adjusted over "
+        "three "
         "contrasts %.3f",
         k->plus, k->minus, s->n, s->mean, s->low95, s->high95, s->low90, s->high90,
         to->v->tolerance, qk_stats_equivalence_name(s->equivalence), s->p_flip, ldexp(2, -s->n),
@@ -115,8 +119,7 @@ static void say_loss_of(const struct speech *to, const char *key, const char *ca
                  s->low95, s->high95);
     say(to, key,
         "%s: %c−%c = %+.4f nats of training loss and %s nats of validation loss at the last "
-        "point%s, whose "
-        "difference changes sign %d time%s over the last %d points",
+        "point%s, whose difference changes sign %d time%s over the last %d points",
         cause, k->plus, k->minus, k->train.mean, val, seeds, k->sign_changes,
         k->sign_changes == 1 ? "" : "s", k->sign_points);
 }
@@ -144,8 +147,7 @@ static void say_order(const struct speech *to)
         loss[i] = v->loss_is_val ? t[i].val_loss : t[i].train_loss;
     say(to, "order",
         "By mean PR the order is %c > %c > %c (%.2f, %.2f, %.2f), by %s loss %c < %c < %c (%.4f, "
-        "%.4f, %.4f): "
-        "higher rank %s with lower loss",
+        "%.4f, %.4f): higher rank %s with lower loss",
         p[0], p[1], p[2], t[p[0] - 'A'].last_pr, t[p[1] - 'A'].last_pr, t[p[2] - 'A'].last_pr,
         v->loss_is_val ? "validation" : "training", l[0], l[1], l[2], loss[l[0] - 'A'],
         loss[l[1] - 'A'], loss[l[2] - 'A'], v->orders_match ? "goes" : "does not go");
@@ -198,8 +200,8 @@ static void say_plateau(const struct speech *to)
         return;
     say(to, "plateau",
         "Over the second half of training (%d points) mean PR is %.2f ± %.2f in A, %.2f ± %.2f in "
-        "B, %.2f ± "
-        "%.2f in C (jitter in time, not between seeds); it drifts by %+.2f (%s), %+.2f (%s), %+.2f "
+        "B, %.2f ± %.2f in C (jitter in time, not between seeds); it drifts by %+.2f (%s), %+.2f "
+        "(%s), %+.2f "
         "(%s)",
         n, t[0].plateau_mean, t[0].plateau_sd, t[1].plateau_mean, t[1].plateau_sd,
         t[2].plateau_mean, t[2].plateau_sd, t[0].plateau_drift, steadiness(&t[0]),
@@ -218,8 +220,7 @@ static void say_null(const struct speech *to)
         return;
     say(to, "null",
         "Against %.2f for i.i.d. Gaussian keys of the same shape the final PR is %.0f %% in A, "
-        "%.0f %% in "
-        "B, %.0f %% in C (at the start %.0f %%, %.0f %%, %.0f %%)",
+        "%.0f %% in B, %.0f %% in C (at the start %.0f %%, %.0f %%, %.0f %%)",
         v->null_pr, 100 * v->at[0].last_pr / v->null_pr, 100 * v->at[1].last_pr / v->null_pr,
         100 * v->at[2].last_pr / v->null_pr, 100 * v->at[0].start_pr / v->null_pr,
         100 * v->at[1].start_pr / v->null_pr, 100 * v->at[2].start_pr / v->null_pr);
@@ -262,20 +263,25 @@ static void say_gain(const struct speech *to)
 static void say_scale(const struct speech *to)
 {
     const struct qk_verdict *v = to->v;
-    if (v->head_dim == 0 || v->head_dim == 128)
+    if (v->head_dim == 0 || v->head_dim == QK_PUBLISHED_HEAD_DIM)
         return;
     say(to, "scale",
         "The head dimension %d caps PR here, so the tolerance of %.1f PR is %.1f %% of it, against "
-        "%.1f %% "
-        "at the published model's 128",
-        v->head_dim, v->tolerance, 100 * v->tolerance / v->head_dim, 100 * v->tolerance / 128);
+        "%.1f %% at the published model's %d",
+        v->head_dim, v->tolerance, 100 * v->tolerance / v->head_dim,
+        100 * v->tolerance / QK_PUBLISHED_HEAD_DIM, QK_PUBLISHED_HEAD_DIM);
 }
 
 /* ---- reservations ---- */
 
-static void add_caveat(cJSON *list, const char *text)
+__attribute__((format(printf, 2, 3))) static void add_caveat(cJSON *list, const char *format, ...)
 {
+    va_list args;
+    va_start(args, format);
+    char *text = qk_format_args(format, args);
+    va_end(args);
     cJSON_AddItemToArray(list, cJSON_CreateString(text));
+    free(text);
 }
 
 /* Keys, other than the condition itself, in which two configs differ: "a, b" or "". */
@@ -304,13 +310,11 @@ static void caveat_configs(const struct qk_verdict *v, cJSON *list)
         if (a == NULL || b == NULL)
             continue;
         char *keys = config_differences(a, b);
-        if (keys[0] != '\0') {
-            char *text = qk_format("A and %c differ not only in qk_norm but also in %s: their "
-                                   "difference has more than one cause.",
-                                   'A' + i, keys);
-            add_caveat(list, text);
-            free(text);
-        }
+        if (keys[0] != '\0')
+            add_caveat(list,
+                       "A and %c differ not only in qk_norm but also in %s: their difference has "
+                       "more than one cause.",
+                       'A' + i, keys);
         free(keys);
     }
 }
@@ -322,15 +326,14 @@ static cJSON *caveats(const struct qk_verdict *v)
         add_caveat(list, "One seed per condition: the variance between seeds is not known, so no "
                          "difference here can be called significant, and one below the tolerance "
                          "is no test of equivalence.");
-    else if (v->n_seeds < 6) {
-        char *text = qk_format("%d seeds: the exact sign-flip test cannot go below p = %.3f; six "
-                               "seeds are the fewest that can reach 0.05.",
-                               v->n_seeds, ldexp(2, -v->n_seeds));
-        add_caveat(list, text);
-        free(text);
-    }
+    else if (v->n_seeds < 6)
+        add_caveat(list,
+                   "%d seeds: the exact sign-flip test cannot go below p = %.3f; six seeds are the "
+                   "fewest that can reach 0.05.",
+                   v->n_seeds, ldexp(2, -v->n_seeds));
     if (v->n_seeds > QK_STATS_MOST_FLIPS)
-        add_caveat(list, "Above 20 seeds the exact sign-flip test is not computed.");
+        add_caveat(list, "Above %d seeds the exact sign-flip test is not computed.",
+                   QK_STATS_MOST_FLIPS);
     if (isnan(v->null_pr))
         add_caveat(list,
                    "The null PR of Gaussian keys of the same shape is not told by the input.");
@@ -448,16 +451,13 @@ static cJSON *numbers_json(const struct qk_verdict *v)
     return o;
 }
 
-static const char *const rule_text = "Primary endpoint: mean over layers of the keys' PR at the "
-                                     "headline site, at the last point. Kill "
-                                     "criterion: |A−B| < 1.0 PR means the learned gain is not the "
-                                     "mechanism. Pattern: from A−B, B−C, A−C, two "
-                                     "conditions being equal when they differ by less than 1.0 PR. "
-                                     "From two seeds: paired differences; null "
-                                     "when the 90 % t interval lies inside ±1 PR, effect when it "
-                                     "lies wholly outside, else inconclusive; "
-                                     "exact sign-flip p, Holm-adjusted over the three contrasts. "
-                                     "Plateau: the second half of the tokens.";
+static const char *const rule_text =
+    "Primary endpoint: mean over layers of the keys' PR at the headline site, at the last point. "
+    "Kill criterion: |A−B| < 1.0 PR means the learned gain is not the mechanism. Pattern: from "
+    "A−B, B−C, A−C, two conditions being equal when they differ by less than 1.0 PR. From two "
+    "seeds: paired differences; null when the 90 % t interval lies inside ±1 PR, effect when it "
+    "lies wholly outside, else inconclusive; exact sign-flip p, Holm-adjusted over the three "
+    "contrasts. Plateau: the second half of the tokens.";
 
 static cJSON *sentences_json(const struct qk_verdict *v)
 {
