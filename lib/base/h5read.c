@@ -78,36 +78,50 @@ static bool chunks_fit(hid_t set, const struct cut *c)
     return true;
 }
 
+static bool is_stored_as(hid_t set, enum qk_type type)
+{
+    hid_t stored = H5Dget_type(set);
+    const bool same = H5Tequal(stored, qk_h5_native(type)) > 0;
+    H5Tclose(stored);
+    return same;
+}
+
 static int read_selected(struct qk_h5 *f, const char *object, hid_t set, enum qk_type type,
                          hid_t memory_space, hid_t file_space, int64_t count, void *to,
                          struct qk_err *err)
 {
-    hid_t file_type = H5Dget_type(set);
-    bool fast = type == QK_F32 && H5Tequal(file_type, qk_h5_native(QK_BF16)) > 0;
-    H5Tclose(file_type);
-    void *at = fast ? (char *)to + 2 * count : to;
+    const bool half = is_stored_as(set, QK_BF16) && type == QK_F32;
+    void *at = half ? (char *)to + 2 * count : to; /* widened from there */
     struct cut cut;
     const bool chunked = cut_of(set, &cut);
     if (chunked && !chunks_fit(set, &cut))
         return qk_fail(err, "%s: %s cannot be read (a chunk has the wrong size)", f->path, object);
     qk_h5_zstd_expect(chunked ? cut.bytes : 0);
-    herr_t bad = H5Dread(set, qk_h5_native(fast ? QK_BF16 : type), memory_space, file_space,
+    herr_t bad = H5Dread(set, qk_h5_native(half ? QK_BF16 : type), memory_space, file_space,
                          H5P_DEFAULT, at);
     qk_h5_zstd_expect(0);
     if (bad < 0)
         return qk_h5_fail(err, f, object, "cannot be read");
-    if (fast)
+    if (half)
         qk_bf16_widen(to, count);
     return 0;
 }
 
-static int check_convertible(struct qk_h5 *f, const char *object, const struct qk_array_info *info,
-                             enum qk_type type, struct qk_err *err)
+/* An existing array whose numbers `type` can take, or H5I_INVALID_HID with a sentence. */
+static hid_t open_convertible(struct qk_h5 *f, const char *object, enum qk_type type,
+                              struct qk_array_info *info, struct qk_err *err)
 {
-    if (info->is_float && !qk_type_is_float(type))
-        return qk_fail(err, "%s: %s holds %s, expected integers", f->path, object,
-                       qk_type_name(info->type));
-    return 0;
+    hid_t set = qk_h5_open_array(f, object, err);
+    if (set < 0)
+        return H5I_INVALID_HID;
+    int bad = qk_h5_describe(f, object, set, info, err);
+    if (!bad && info->is_float && !qk_type_is_float(type))
+        bad = qk_fail(err, "%s: %s holds %s, expected integers", f->path, object,
+                      qk_type_name(info->type));
+    if (!bad)
+        return set;
+    H5Dclose(set);
+    return H5I_INVALID_HID;
 }
 
 /* The same array by the parallel path, when it is laid out for it and needs no conversion: 1 when
@@ -116,11 +130,8 @@ static int read_chunks(struct qk_h5 *f, const char *object, hid_t set, enum qk_t
                        int64_t count, void *to, struct qk_err *err)
 {
     struct qk_h5_layout layout;
-    hid_t file_type = H5Dget_type(set);
-    bool half = type == QK_F32 && H5Tequal(file_type, qk_h5_native(QK_BF16)) > 0;
-    bool same = half || H5Tequal(file_type, qk_h5_native(type)) > 0;
-    H5Tclose(file_type);
-    if (!same || !qk_h5_chunk_layout(set, &layout))
+    const bool half = is_stored_as(set, QK_BF16) && type == QK_F32;
+    if (!(half || is_stored_as(set, type)) || !qk_h5_chunk_layout(set, &layout))
         return 0;
     const char *reason;
     if (qk_h5_read_chunks(set, &layout, half ? (char *)to + 2 * count : to, &reason) != 0)
@@ -134,12 +145,11 @@ int qk_h5_read(struct qk_h5 *f, const char *object, enum qk_type type, int64_t c
                struct qk_err *err)
 {
     struct qk_array_info info;
-    hid_t set = qk_h5_open_array(f, object, err);
+    hid_t set = open_convertible(f, object, type, &info, err);
     if (set < 0)
         return -1;
-    int bad = qk_h5_describe(f, object, set, &info, err) ||
-              check_convertible(f, object, &info, type, err);
-    if (!bad && info.count != count)
+    int bad = 0;
+    if (info.count != count)
         bad = qk_fail(err, "%s: %s has %" PRId64 " elements, expected %" PRId64, f->path, object,
                       info.count, count);
     if (!bad && count > 0) {
@@ -180,12 +190,11 @@ int qk_h5_read_rows(struct qk_h5 *f, const char *object, enum qk_type type, int6
                     int64_t count, void *to, struct qk_err *err)
 {
     struct qk_array_info info;
-    hid_t set = qk_h5_open_array(f, object, err);
+    hid_t set = open_convertible(f, object, type, &info, err);
     if (set < 0)
         return -1;
-    int bad = qk_h5_describe(f, object, set, &info, err) ||
-              check_convertible(f, object, &info, type, err);
-    if (!bad && (info.rank < 1 || first < 0 || count < 0 || first > info.dims[0] - count))
+    int bad = 0;
+    if (info.rank < 1 || first < 0 || count < 0 || first > info.dims[0] - count)
         bad = qk_fail(err, "%s: %s has no rows %" PRId64 " to %" PRId64, f->path, object, first,
                       first + count - 1);
     if (!bad && info.count > 0 && count > 0) {

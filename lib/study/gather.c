@@ -163,7 +163,25 @@ static int read_points(struct run *r, struct qk_err *err)
     return drop_repeats(r, err);
 }
 
-/* Steps must follow each other: a gap means the log of an edge was forgotten. */
+/* Steps must follow each other: a gap means the log of an edge was forgotten.  *before is the step
+ * of the line before, NaN for none, and becomes that of this one. */
+static int check_line(const cJSON *line, double *before, const char *path, struct qk_err *err)
+{
+    double step, tokens;
+    if (qk_json_real(line, "step", &step, path, err) != 0 ||
+        qk_json_real(line, "tokens_seen", &tokens, path, err) != 0)
+        return -1;
+    const cJSON *loss = cJSON_GetObjectItemCaseSensitive(line, "loss");
+    if (loss != NULL && !cJSON_IsNumber(loss) && !cJSON_IsNull(loss))
+        return qk_fail(err, "%s: 'loss' of step %.0f is no number", path, step);
+    /* two edges that meet before the first step may both have been validated there */
+    const bool again = step == 0 && *before == 0 && loss == NULL;
+    if (!again && !isnan(*before) && step != *before + 1)
+        return qk_fail(err, "%s: step %.0f follows step %.0f", path, step, *before);
+    *before = step;
+    return 0;
+}
+
 static int read_logs(struct run *r, struct qk_err *err)
 {
     r->log = cJSON_CreateArray();
@@ -173,26 +191,15 @@ static int read_logs(struct run *r, struct qk_err *err)
         cJSON *lines = qk_json_read_lines(path, err);
         if (lines == NULL)
             return -1;
-        while (lines->child != NULL) {
+        int bad = 0;
+        while (lines->child != NULL && !bad) {
             cJSON *line = cJSON_DetachItemViaPointer(lines, lines->child);
             cJSON_AddItemToArray(r->log, line);
-            double step, tokens;
-            int bad = qk_json_real(line, "step", &step, path, err) != 0 ||
-                      qk_json_real(line, "tokens_seen", &tokens, path, err) != 0;
-            const cJSON *loss = cJSON_GetObjectItemCaseSensitive(line, "loss");
-            if (!bad && loss != NULL && !cJSON_IsNumber(loss) && !cJSON_IsNull(loss))
-                bad = qk_fail(err, "%s: 'loss' of step %.0f is no number", path, step) != 0;
-            /* two edges that meet before the first step may both have been validated there */
-            const bool again = step == 0 && before == 0 && loss == NULL;
-            if (!bad && !again && !isnan(before) && step != before + 1)
-                bad = qk_fail(err, "%s: step %.0f follows step %.0f", path, step, before) != 0;
-            before = bad ? before : step;
-            if (bad) {
-                cJSON_Delete(lines);
-                return -1;
-            }
+            bad = check_line(line, &before, path, err);
         }
         cJSON_Delete(lines);
+        if (bad)
+            return -1;
     }
     return 0;
 }
@@ -409,7 +416,7 @@ static void add_measures(const struct run *r, cJSON *out)
     free(v);
 }
 
-/* From the config, else the length of the gain vectors; 0 when neither tells. */
+/* From the config, else the length of the gain vectors; NaN when neither tells. */
 static double head_dim_of(const struct run *r)
 {
     double d = number_or_nan(cJSON_GetObjectItemCaseSensitive(r->config, "d_model"));
