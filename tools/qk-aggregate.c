@@ -64,7 +64,7 @@ static int note_inputs(struct qk_tool *tool, const struct qk_strings *paths, str
     return 0;
 }
 
-static void require_causal50m(const struct qk_tool *tool, const char *study)
+static void require_study(const struct qk_tool *tool, const char *study)
 {
     if (study == NULL)
         qk_tool_misuse(tool, "--study is needed");
@@ -176,7 +176,7 @@ static int run_combine(int argc, char **argv)
     cJSON *json = qk_combine(&runs, &timings, &err);
     int failed = json == NULL;
     for (size_t i = 0; i < runs.count && !failed; i++)
-        failed = qk_provenance_input(&tool.provenance, runs.at[i] + 2, &err);
+        failed = qk_provenance_input(&tool.provenance, qk_combine_path(runs.at[i], &err), &err);
     failed = failed || write_json(&tool, json, &err) != 0;
     cJSON_Delete(json);
     qk_strings_free(&timings);
@@ -200,7 +200,7 @@ static int run_verdict(int argc, char **argv)
     struct qk_err err;
     struct judged j = {0};
     start(&tool, "verdict", argc, argv);
-    require_causal50m(&tool, study);
+    require_study(&tool, study);
     const char *path = tool.command.operands.at[0];
     int failed =
         judge(&j, path, &err) != 0 || qk_provenance_input(&tool.provenance, path, &err) != 0;
@@ -253,7 +253,7 @@ static int run_table(int argc, char **argv)
     struct qk_err err;
     struct judged j = {0};
     start(&tool, "table", argc, argv);
-    require_causal50m(&tool, study);
+    require_study(&tool, study);
     int failed = judge(&j, tool.command.operands.at[0], &err) != 0 ||
                  print_table(&tool, &j, of, format, &err) != 0;
     judged_free(&j);
@@ -297,7 +297,7 @@ static int run_report(int argc, char **argv)
     struct qk_err err;
     struct judged j = {0};
     start(&tool, "report", argc, argv);
-    require_causal50m(&tool, study);
+    require_study(&tool, study);
     if (combined == NULL || verdict == NULL || r.figures == NULL)
         qk_tool_misuse(&tool, "--combined, --verdict and --figures are needed");
     cJSON *json = NULL;
