@@ -170,9 +170,36 @@ void qk_tool_detail(const struct qk_tool *t, const char *format, ...)
     va_end(args);
 }
 
-int qk_tool_done(struct qk_tool *t)
+static void free_tool(struct qk_tool *t)
 {
     qk_provenance_free(&t->provenance);
     qk_args_free(&t->command);
+}
+
+int qk_tool_done(struct qk_tool *t)
+{
+    free_tool(t);
     return finish_stdout(t);
+}
+
+int qk_tool_end(struct qk_tool *t, int bad, const struct qk_err *err)
+{
+    if (!bad)
+        return qk_tool_done(t);
+    free_tool(t);
+    return qk_tool_fail(t, err);
+}
+
+const char *qk_tool_target(const struct qk_tool *t)
+{
+    return t->out ? t->out : "-";
+}
+
+int qk_tool_write(const struct qk_tool *t, const struct qk_buffer *text, struct qk_err *err)
+{
+    struct qk_out *out = qk_out_open(qk_tool_target(t), err);
+    if (!out)
+        return -1;
+    fwrite(text->at, 1, text->size, qk_out_stream(out));
+    return qk_out_commit(out, err);
 }

@@ -6,8 +6,7 @@
  *         struct qk_tool tool = {.command = {...}};
  *         qk_tool_start(&tool, argc, argv);        // help, version, usage errors end here
  *         ...
- *         if (failed) return qk_tool_fail(&tool, &err);
- *         return qk_tool_done(&tool);
+ *         return qk_tool_end(&tool, failed, &err);
  *     }
  */
 #ifndef QK_TOOLS_COMMON_H
@@ -18,6 +17,7 @@
 
 #include "base/args.h"
 #include "base/err.h"
+#include "base/mem.h"
 #include "base/provenance.h"
 
 /* Which of the standard options a tool offers. */
@@ -63,5 +63,12 @@ void qk_tool_detail(const struct qk_tool *tool, const char *format, ...)
 
 /* Close stdout and check it, free: 0, or 1 when stdout could not be written. */
 int qk_tool_done(struct qk_tool *tool);
+
+/* The end of main: qk_tool_done, or when `bad` free and qk_tool_fail. */
+int qk_tool_end(struct qk_tool *tool, int bad, const struct qk_err *err);
+
+/* Where the result goes: -o, else "-" for stdout; and the whole text of it written there. */
+const char *qk_tool_target(const struct qk_tool *tool);
+int qk_tool_write(const struct qk_tool *tool, const struct qk_buffer *text, struct qk_err *err);
 
 #endif

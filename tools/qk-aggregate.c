@@ -32,28 +32,14 @@ static void start(struct qk_tool *tool, const char *name, int argc, char **argv)
     args->at[1] = word;
 }
 
-static const char *target(const struct qk_tool *tool)
-{
-    return tool->out != NULL ? tool->out : "-";
-}
-
 static int write_json(struct qk_tool *tool, cJSON *json, struct qk_err *err)
 {
     qk_provenance_to_json(&tool->provenance, json);
-    struct qk_out *out = qk_out_open(target(tool), err);
+    struct qk_out *out = qk_out_open(qk_tool_target(tool), err);
     if (out == NULL)
         return -1;
     qk_json_print_pretty(json, qk_out_stream(out));
     return qk_out_commit(out, err);
-}
-
-static int finish(struct qk_tool *tool, int failed, const struct qk_err *err)
-{
-    if (!failed)
-        return qk_tool_done(tool);
-    qk_provenance_free(&tool->provenance);
-    qk_args_free(&tool->command);
-    return qk_tool_fail(tool, err);
 }
 
 static int note_inputs(struct qk_tool *tool, const struct qk_strings *paths, struct qk_err *err)
@@ -121,7 +107,7 @@ static int run_results(int argc, char **argv)
     cJSON_Delete(json);
     qk_strings_free(&g.probes);
     qk_strings_free(&g.logs);
-    return finish(&tool, failed, &err);
+    return qk_tool_end(&tool, failed, &err);
 }
 
 /* ---- combine ---- */
@@ -181,7 +167,7 @@ static int run_combine(int argc, char **argv)
     cJSON_Delete(json);
     qk_strings_free(&timings);
     qk_strings_free(&runs);
-    return finish(&tool, failed, &err);
+    return qk_tool_end(&tool, failed, &err);
 }
 
 /* ---- verdict ---- */
@@ -210,7 +196,7 @@ static int run_verdict(int argc, char **argv)
         cJSON_Delete(json);
     }
     judged_free(&j);
-    return finish(&tool, failed, &err);
+    return qk_tool_end(&tool, failed, &err);
 }
 
 /* ---- table ---- */
@@ -225,7 +211,7 @@ static int print_table(const struct qk_tool *tool, const struct judged *j, const
         qk_table_contrasts(&table, &j->verdict);
     else
         qk_table_trajectory(&table, &j->verdict);
-    struct qk_out *out = qk_out_open(target(tool), err);
+    struct qk_out *out = qk_out_open(qk_tool_target(tool), err);
     if (out != NULL)
         qk_table_print(&table,
                        strcmp(format, "md") == 0    ? QK_TABLE_MD
@@ -257,7 +243,7 @@ static int run_table(int argc, char **argv)
     int failed = judge(&j, tool.command.operands.at[0], &err) != 0 ||
                  print_table(&tool, &j, of, format, &err) != 0;
     judged_free(&j);
-    return finish(&tool, failed, &err);
+    return qk_tool_end(&tool, failed, &err);
 }
 
 /* ---- report, lint ---- */
@@ -266,13 +252,10 @@ static int write_report(const struct qk_tool *tool, const struct qk_report *r, s
 {
     struct qk_buffer text = {0};
     int failed = qk_report_write(&text, r, err);
-    struct qk_out *out = failed ? NULL : qk_out_open(target(tool), err);
-    if (out != NULL) {
-        fwrite(text.at, 1, text.size, qk_out_stream(out));
-        failed = qk_out_commit(out, err);
-    }
+    if (!failed)
+        failed = qk_tool_write(tool, &text, err);
     qk_buffer_free(&text);
-    return out == NULL ? -1 : failed;
+    return failed;
 }
 
 static int run_report(int argc, char **argv)
@@ -308,13 +291,13 @@ static int run_report(int argc, char **argv)
     r.numbers = &j.verdict;
     r.verdict = json;
     r.verdict_path = verdict;
-    r.out = target(&tool);
+    r.out = qk_tool_target(&tool);
     r.html = strcmp(format, "html") == 0;
     r.provenance = &tool.provenance;
     failed = failed || write_report(&tool, &r, &err) != 0;
     cJSON_Delete(json);
     judged_free(&j);
-    return finish(&tool, failed, &err);
+    return qk_tool_end(&tool, failed, &err);
 }
 
 static int run_lint(int argc, char **argv)
@@ -331,7 +314,7 @@ static int run_lint(int argc, char **argv)
     int failed = 0;
     for (size_t i = 0; i < tool.command.operands.count && !failed; i++)
         failed = qk_lint_file(tool.command.operands.at[i], &err);
-    return finish(&tool, failed, &err);
+    return qk_tool_end(&tool, failed, &err);
 }
 
 /* ---- the tool ---- */

@@ -180,7 +180,7 @@ static int evaluate_to_files(struct bench *b, const struct task *task, struct qk
     if (b->settings->items && !(items = qk_out_open(b->settings->items, err)))
         return -1;
     b->items = items ? qk_out_stream(items) : NULL;
-    struct qk_out *out = qk_out_open(b->tool->out ? b->tool->out : "-", err);
+    struct qk_out *out = qk_out_open(qk_tool_target(b->tool), err);
     int bad = !out || evaluate(b, task, qk_out_stream(out), err) != 0;
     if (!bad && items) {
         bad = qk_out_commit(items, err);
@@ -224,9 +224,5 @@ int main(int argc, char **argv)
     struct bench bench = {.tool = &tool, .settings = &s, .path = tool.command.operands.at[0]};
     int bad = task->run ? evaluate_to_files(&bench, task, &err)
                         : qk_fail(&err, "task %s is not available in this version", task->name);
-    if (!bad)
-        return qk_tool_done(&tool);
-    qk_provenance_free(&tool.provenance);
-    qk_args_free(&tool.command);
-    return qk_tool_fail(&tool, &err);
+    return qk_tool_end(&tool, bad, &err);
 }

@@ -28,15 +28,12 @@ static int plot(struct qk_tool *tool, const char *figure, const char *path, stru
     char *provenance = failed ? NULL : qk_provenance_text(&tool->provenance);
     if (!failed && qk_plotdata_write(&text, figure, &combined, provenance, err) != 0)
         failed = qk_fail_in(err, "%s: ", path);
-    struct qk_out *out = failed ? NULL : qk_out_open(tool->out != NULL ? tool->out : "-", err);
-    if (out != NULL) {
-        fwrite(text.at, 1, text.size, qk_out_stream(out));
-        failed = qk_out_commit(out, err);
-    }
+    if (!failed)
+        failed = qk_tool_write(tool, &text, err);
     qk_combined_free(&combined);
     qk_buffer_free(&text);
     free(provenance);
-    return out == NULL ? -1 : failed;
+    return failed;
 }
 
 int main(int argc, char **argv)
@@ -58,9 +55,5 @@ int main(int argc, char **argv)
     if (!is_figure(operands[0]))
         qk_tool_misuse(&tool, "there is no figure '%s', only %s", operands[0],
                        qk_plotdata_figures());
-    if (plot(&tool, operands[0], operands[1], &err) == 0)
-        return qk_tool_done(&tool);
-    qk_provenance_free(&tool.provenance);
-    qk_args_free(&tool.command);
-    return qk_tool_fail(&tool, &err);
+    return qk_tool_end(&tool, plot(&tool, operands[0], operands[1], &err), &err);
 }

@@ -135,7 +135,7 @@ int main(int argc, char **argv)
     qk_tool_start(&tool, argc, argv);
     settle(&tool, &s);
     int bad = add_inputs(&tool, &s, &err) || qk_out_refuse_input(s.keys ? s.keys : "", &err);
-    struct qk_out *out = bad ? NULL : qk_out_open(tool.out ? tool.out : "-", &err);
+    struct qk_out *out = bad ? NULL : qk_out_open(qk_tool_target(&tool), &err);
     bad = !out;
     for (size_t i = 0; !bad && i < tool.command.operands.count; i++)
         bad = probe(&tool, &s, i, qk_out_stream(out), &err) != 0;
@@ -145,9 +145,5 @@ int main(int argc, char **argv)
         qk_out_discard(out);
     if (s.loader.device)
         qk_device_close(s.loader.device);
-    if (!bad)
-        return qk_tool_done(&tool);
-    qk_provenance_free(&tool.provenance);
-    qk_args_free(&tool.command);
-    return qk_tool_fail(&tool, &err);
+    return qk_tool_end(&tool, bad, &err);
 }

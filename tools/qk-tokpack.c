@@ -277,7 +277,7 @@ static int convert(const struct qk_tool *tool, const struct qk_tokenizer *t,
                    struct qk_corpus *corpus, bool to_text, struct qk_err *err)
 {
     const struct qk_strings *given = &tool->command.operands;
-    struct qk_out *out = qk_out_open(tool->out ? tool->out : "-", err);
+    struct qk_out *out = qk_out_open(qk_tool_target(tool), err);
     if (!out)
         return -1;
     FILE *to = qk_out_stream(out);
@@ -454,9 +454,5 @@ int main(int argc, char **argv)
     int bad = work(&tool, &s, &err);
     qk_strings_free(&s.splits);
     qk_buffer_free(&s.separator_bytes);
-    if (!bad)
-        return qk_tool_done(&tool);
-    qk_provenance_free(&tool.provenance);
-    qk_args_free(&tool.command);
-    return qk_tool_fail(&tool, &err);
+    return qk_tool_end(&tool, bad, &err);
 }
