@@ -80,11 +80,7 @@ static const char *legend_of(const struct qk_condition *c)
                                              {"frozen", "frozen γ = 1"},
                                              {"scalar", "scalar γ"},
                                              {"none", "no QK-Norm"}};
-    const char *kind = c->mean.qk_norm;
-    for (size_t i = 0; kind != NULL && i < sizeof legends / sizeof legends[0]; i++)
-        if (strcmp(kind, legends[i][0]) == 0)
-            return legends[i][1];
-    return c->mean.tag;
+    return qk_words_for(legends, sizeof legends / sizeof legends[0], c->mean.qk_norm, c->mean.tag);
 }
 
 /* Site names as people write them: "post_norm" -> "after the norm, before RoPE". */
@@ -94,10 +90,7 @@ static const char *site_words(const char *site)
                                            {"post_norm", "after the norm, before RoPE"},
                                            {"post_rope", "after RoPE"},
                                            {"weight", "of the weights"}};
-    for (size_t i = 0; site != NULL && i < sizeof words / sizeof words[0]; i++)
-        if (strcmp(site, words[i][0]) == 0)
-            return words[i][1];
-    return site;
+    return qk_words_for(words, sizeof words / sizeof words[0], site, site);
 }
 
 static void header(struct qk_buffer *to, const char *figure, const char *title,

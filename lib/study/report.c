@@ -118,10 +118,8 @@ static const char *why(const struct qk_condition *c)
         {"none", "no normalisation of queries and keys: what B has beyond it is the normalisation "
                  "alone"},
         {"scalar", "one learned number per layer: temperature without choice of dimensions"}};
-    for (size_t i = 0; c->mean.qk_norm != NULL && i < sizeof reasons / sizeof reasons[0]; i++)
-        if (strcmp(c->mean.qk_norm, reasons[i][0]) == 0)
-            return reasons[i][1];
-    return "as its tag says";
+    return qk_words_for(reasons, sizeof reasons / sizeof reasons[0], c->mean.qk_norm,
+                        "as its tag says");
 }
 
 static void seed_names(const struct qk_condition *c, char text[256])

@@ -29,13 +29,12 @@ void qk_report_loss_and_rank(struct qk_report_writer *w)
 static void discuss_contrast(struct qk_report_writer *w, const char *what,
                              const struct qk_contrast *k)
 {
-    const bool hidden = fabs(k->layer_mean) < QK_TOLERANCE_PR && k->layer_abs >= QK_TOLERANCE_PR;
     qk_report_paragraph(
         w,
         "%s (%c−%c) moves mean PR by %+.2f at the end and by %+.2f over the second half of "
         "training; a single layer moves by %.2f on average, whatever the sign%s%s.",
         what, k->plus, k->minus, k->pr.mean, k->plateau_mean, k->layer_abs,
-        hidden ? ", so a small mean hides larger changes of both signs" : "",
+        qk_verdict_cancels(k) ? ", so a small mean hides larger changes of both signs" : "",
         qk_report_reservation(w));
 }
 

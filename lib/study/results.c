@@ -384,15 +384,20 @@ const struct qk_condition *qk_combined_find(const struct qk_combined *c, char le
     return NULL;
 }
 
+const char *qk_words_for(const char *const pairs[][2], size_t count, const char *key,
+                         const char *otherwise)
+{
+    for (size_t i = 0; key != NULL && i < count; i++)
+        if (strcmp(key, pairs[i][0]) == 0)
+            return pairs[i][1];
+    return otherwise;
+}
+
 const char *qk_condition_name(const struct qk_condition *c)
 {
     static const char *const names[][2] = {{"learned", "learned gain"},
                                            {"frozen", "frozen gain"},
                                            {"scalar", "scalar gain"},
                                            {"none", "no QK-Norm"}};
-    const char *kind = c->mean.qk_norm;
-    for (size_t i = 0; kind != NULL && i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(kind, names[i][0]) == 0)
-            return names[i][1];
-    return c->mean.tag;
+    return qk_words_for(names, sizeof names / sizeof names[0], c->mean.qk_norm, c->mean.tag);
 }

@@ -73,6 +73,10 @@ void qk_combined_free(struct qk_combined *c);
 /* The condition of that letter, or NULL. */
 const struct qk_condition *qk_combined_find(const struct qk_combined *c, char letter);
 
+/* The second of the pair whose first is `key`; `otherwise` when there is none, or key is NULL. */
+const char *qk_words_for(const char *const pairs[][2], size_t count, const char *key,
+                         const char *otherwise);
+
 /* "learned gain", "frozen gain", "no QK-Norm", ... or the tag: for people. */
 const char *qk_condition_name(const struct qk_condition *c);
 

@@ -88,6 +88,9 @@ bool qk_verdict_settled(const struct qk_verdict *v);
 char *qk_verdict_title(const struct qk_verdict *v);
 char *qk_verdict_headline(const struct qk_verdict *v);
 
+/* Does a small mean over layers hide layers that differ, in both directions? */
+bool qk_verdict_cancels(const struct qk_contrast *k);
+
 /* " (one seed: no variance is known)" with one seed, else "": stands before the full stop of every
  * sentence about a difference. */
 const char *qk_verdict_reservation(const struct qk_verdict *v);

@@ -229,11 +229,14 @@ static void say_null(const struct speech *to)
 /* ---- layers and gains ---- */
 
 /* A mean near 0 of large differences is no absence of an effect. */
+bool qk_verdict_cancels(const struct qk_contrast *k)
+{
+    return fabs(k->layer_mean) < QK_TOLERANCE_PR && k->layer_abs >= QK_TOLERANCE_PR;
+}
+
 static const char *cancels(const struct qk_contrast *k)
 {
-    return fabs(k->layer_mean) < QK_TOLERANCE_PR && k->layer_abs >= QK_TOLERANCE_PR
-               ? ", layers cancelling in the mean"
-               : "";
+    return qk_verdict_cancels(k) ? ", layers cancelling in the mean" : "";
 }
 
 static void say_layers(const struct speech *to)
