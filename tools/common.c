@@ -20,6 +20,7 @@ static void standard_table(struct qk_tool *t)
 {
     struct qk_option *o = t->options;
     const struct qk_option offered[] = {
+        /* in the order of the bits QK_TOOL_* */
         {"output", 'o', QK_OPT_TEXT, &t->out, "FILE", "where the result goes",
          .content_free = true},
         {"device", 0, QK_OPT_TEXT, &t->device, "DEVICE", "auto, cpu, cuda or cuda:N"},
@@ -28,7 +29,7 @@ static void standard_table(struct qk_tool *t)
         {"seed", 0, QK_OPT_INT, &t->seed, "N", "seed of every random choice", .most = INT64_MAX,
          .fallback = t->seed_fallback},
     };
-    for (int i = 0; i < 4; i++)
+    for (size_t i = 0; i < sizeof offered / sizeof *offered; i++)
         if (t->standard & 1u << i)
             *o++ = offered[i];
     *o++ = (struct qk_option){"no-provenance",     0,    QK_OPT_FLAG,

@@ -13,6 +13,9 @@ static size_t hash_word(const char *s, size_t n)
     return (size_t)(h ^ h >> 31);
 }
 
+/* Slots of the hash tables at first: powers of two. */
+enum { WORD_SLOTS = 1 << 12, PAIR_SLOTS = 1 << 16 };
+
 static uint32_t *word_slot(const struct qk_word_counts *c, const char *s, size_t n)
 {
     for (size_t i = hash_word(s, n);; i++) {
@@ -27,7 +30,7 @@ static uint32_t *word_slot(const struct qk_word_counts *c, const char *s, size_t
 
 static void enlarge_words(struct qk_word_counts *c)
 {
-    c->index_mask = c->index ? 2 * c->index_mask + 1 : 4095;
+    c->index_mask = c->index ? 2 * c->index_mask + 1 : WORD_SLOTS - 1;
     free(c->index);
     c->index = qk_zalloc(c->index_mask + 1, sizeof *c->index);
     for (size_t i = 0; i < c->count; i++)
@@ -126,7 +129,7 @@ static uint32_t pair_number(struct training *g, uint32_t left, uint32_t right)
 {
     uint64_t key = (uint64_t)left << 32 | right;
     if (!g->index || 2 * (g->pair_count + 1) > g->index_mask) {
-        g->index_mask = g->index ? 2 * g->index_mask + 1 : 65535;
+        g->index_mask = g->index ? 2 * g->index_mask + 1 : PAIR_SLOTS - 1;
         free(g->index);
         g->index = qk_zalloc(g->index_mask + 1, sizeof *g->index);
         for (size_t i = 0; i < g->pair_count; i++)

@@ -6,10 +6,12 @@
 #include "model/optimizer.h"
 #include "model/params.h"
 
+enum { AUTO_ROWS = 2048 };
+
 int64_t qk_micro_batch_auto(const struct qk_config *c)
 {
     const int64_t all = c->batch_size * c->grad_accum;
-    int64_t most = 2048 / c->seq_len;
+    int64_t most = AUTO_ROWS / c->seq_len;
     most = most < 1 ? 1 : most > all ? all : most;
     const int64_t parts = (all + most - 1) / most;
     return (all + parts - 1) / parts;

@@ -396,7 +396,7 @@ cJSON *qk_probe_json(const struct qk_keys *k, const struct qk_probe_ask *ask, co
 
 /* ---- a flat table ---- */
 
-static void print_cell(const cJSON *value, FILE *to)
+static void print_one(const cJSON *value, FILE *to)
 {
     if (!value || cJSON_IsNull(value)) {
         fputs("NA", to);
@@ -409,6 +409,21 @@ static void print_cell(const cJSON *value, FILE *to)
     }
 }
 
+/* One value, or a list joined with commas. */
+static void print_cell(const cJSON *cell, FILE *to)
+{
+    const cJSON *value;
+    if (!cJSON_IsArray(cell)) {
+        print_one(cell, to);
+        return;
+    }
+    cJSON_ArrayForEach(value, cell)
+    {
+        print_one(value, to);
+        fputs(value->next ? "," : "", to);
+    }
+}
+
 void qk_probe_tsv(const cJSON *probe, bool header, const char *file, FILE *to)
 {
     static const char *const columns[] = {
@@ -416,7 +431,7 @@ void qk_probe_tsv(const cJSON *probe, bool header, const char *file, FILE *to)
         "pr",          "pr_energy",      "rank90",  "cond",           "effective_rank",
         "stable_rank", "axis_alignment", "null_pr", "null_pr_energy", "key_head",
         "sigma"};
-    const cJSON *measures = cJSON_GetObjectItemCaseSensitive(probe, "measures"), *m, *value;
+    const cJSON *measures = cJSON_GetObjectItemCaseSensitive(probe, "measures"), *m;
     size_t count = sizeof columns / sizeof *columns;
     if (!cJSON_GetObjectItemCaseSensitive(measures->child, "sigma"))
         count--;
@@ -429,16 +444,7 @@ void qk_probe_tsv(const cJSON *probe, bool header, const char *file, FILE *to)
         if (file)
             fprintf(to, "%s\t", file);
         for (size_t i = 0; i < count; i++) {
-            const cJSON *cell = cJSON_GetObjectItemCaseSensitive(m, columns[i]);
-            if (cJSON_IsArray(cell)) {
-                cJSON_ArrayForEach(value, cell)
-                {
-                    print_cell(value, to);
-                    fputs(value->next ? "," : "", to);
-                }
-            } else {
-                print_cell(cell, to);
-            }
+            print_cell(cJSON_GetObjectItemCaseSensitive(m, columns[i]), to);
             putc(i + 1 < count ? '\t' : '\n', to);
         }
     }

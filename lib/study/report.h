@@ -22,6 +22,8 @@ struct qk_report {
     const struct qk_provenance *provenance;
 };
 
+/* Into *to, which is overwritten and then the caller's to free; untouched on failure: a verdict
+ * that does not agree, a figure that is missing, or what the lint finds. */
 int qk_report_write(struct qk_buffer *to, const struct qk_report *r, struct qk_err *err);
 
 #endif

@@ -291,6 +291,16 @@ static cJSON *step_line(const struct trainer *t, double loss, double norm, doubl
     return line;
 }
 
+static void show_step(struct trainer *t, double loss)
+{
+    char note[96];
+    const int64_t seen = t->edge.tokens_seen;
+    const double seconds = qk_now() - t->progress.started;
+    snprintf(note, sizeof note, "loss %.4f, %.4g GFLOP/s", loss,
+             (double)(seen - t->progress.first) * t->flops_per_token / seconds / 1e9);
+    qk_progress_show(&t->progress, seen, note);
+}
+
 static int one_step(struct trainer *t, struct qk_err *err)
 {
     struct qk_edge *e = &t->edge;
@@ -313,11 +323,7 @@ static int one_step(struct trainer *t, struct qk_err *err)
     }
     if (add_line(t, line, err) != 0)
         return -1;
-    char note[96];
-    const double seconds = qk_now() - t->progress.started;
-    snprintf(note, sizeof note, "loss %.4f, %.4g GFLOP/s", loss,
-             (double)(e->tokens_seen - t->progress.first) * t->flops_per_token / seconds / 1e9);
-    qk_progress_show(&t->progress, e->tokens_seen, note);
+    show_step(t, loss);
     return 0;
 }
 
