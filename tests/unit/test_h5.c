@@ -1,11 +1,15 @@
+#define _GNU_SOURCE
 /* HDF5 files: round trips, conversions, exact bytes, damage and absence. */
 #include "check.h"
 
 #include <sys/resource.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <unistd.h>
 
+#include "base/fletcher.h"
 #include "base/h5.h"
+#include "base/threads.h"
 
 static const char path[] = "test_h5.out.h5";
 
@@ -178,6 +182,98 @@ static void chunked(void **state)
     unlink(path);
 }
 
+/* The checksum word by word, as HDF5 describes it. */
+static uint32_t plain_fletcher(const unsigned char *p, size_t n)
+{
+    uint64_t a = 0, b = 0;
+    bool any = false;
+    for (size_t i = 0; i < n; i += 2) {
+        uint64_t word = (uint64_t)p[i] << 8 | (i + 1 < n ? p[i + 1] : 0);
+        any = any || word;
+        a = (a + word) % 65535;
+        b = (b + a) % 65535;
+        a = any && a == 0 ? 65535 : a;
+        b = any && b == 0 ? 65535 : b;
+    }
+    return (uint32_t)(b << 16 | a);
+}
+
+/* Any length, whole or in pieces, zeros, ones and noise. */
+static void checksums(void **state)
+{
+    (void)state;
+    enum { MOST = 40007 };
+    static unsigned char bytes[MOST];
+    static const size_t sizes[] = {0, 1, 2, 3, 31, 32, 33, 62, 511, 514, 8192, 8193, 8226, MOST};
+    for (int fill = 0; fill < 4; fill++)
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            for (size_t k = 0; k < MOST; k++)
+                bytes[k] = fill == 0   ? 0
+                           : fill == 1 ? 255
+                           : fill == 2 ? (unsigned char)(k * k % 251)
+                                       : k == 40;
+            struct qk_fletcher whole = {0, 0}, pieces = {0, 0};
+            const size_t n = sizes[i], cut = n / 3 & ~(size_t)1;
+            qk_fletcher_add(&whole, bytes, n);
+            qk_fletcher_add(&pieces, bytes, cut);
+            qk_fletcher_add(&pieces, bytes + cut, n - cut);
+            assert_int_equal(qk_fletcher_sum(&whole), plain_fletcher(bytes, n));
+            assert_int_equal(qk_fletcher_sum(&pieces), plain_fletcher(bytes, n));
+        }
+}
+
+/* Bytes whose last chunk is odd, on one and three threads; then damage in a chunk's first piece,
+ * its last one, and the padding of the last chunk is noticed. */
+static void many_chunks(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    enum { N = 2500001 };
+    unsigned char *x = qk_alloc(N, 1), *y = qk_alloc(N, 1);
+    for (size_t i = 0; i < N; i++)
+        x[i] = (unsigned char)(i % 253 + i / 70000);
+    for (int threads = 1; threads <= 3; threads += 2) {
+        qk_threads_set(threads);
+        struct qk_h5 *f = qk_h5_create(path, &err);
+        assert_works(qk_h5_write(f, "/x", QK_U8, 1, (int64_t[]){N}, QK_U8, x, 0, &err));
+        assert_works(qk_h5_commit(f, &err));
+        static const size_t places[] = {1, 200001, (1 << 20) - 1, 2 << 20, N - 1};
+        for (int i = -1; i < 5; i++) {
+            FILE *file = fopen(path, "r+b");
+            static unsigned char all[4 << 20];
+            size_t n = fread(all, 1, sizeof all, file);
+            const unsigned char *start = memmem(all, n, x, 1 << 20);
+            assert_non_null(start);
+            size_t chunk = 1 << 20, at = i < 0 ? 0 : places[i];
+            const unsigned char *hit =
+                memmem(all, n, x + at / chunk * chunk,
+                       N - at / chunk * chunk < chunk ? N - at / chunk * chunk : chunk);
+            assert_non_null(hit);
+            hit += at % chunk + (at == N - 1); /* the last one: behind the data */
+            fseek(file, hit - all, SEEK_SET);
+            fputc(*hit ^ (i >= 0), file);
+            fclose(file);
+            f = qk_h5_open(path, &err);
+            memset(y, 0, N);
+            int bad = qk_h5_read(f, "/x", QK_U8, N, y, &err);
+            assert_int_equal(bad, i < 0 ? 0 : -1);
+            if (i < 0)
+                assert_memory_equal(x, y, N);
+            else
+                assert_non_null(strstr(err.text, "Fletcher32"));
+            qk_h5_close(f);
+            file = fopen(path, "r+b");
+            fseek(file, hit - all, SEEK_SET);
+            fputc(*hit, file);
+            fclose(file);
+        }
+    }
+    qk_threads_set(0);
+    free(x);
+    free(y);
+    unlink(path);
+}
+
 static void disk_full(void **state)
 {
     (void)state;
@@ -209,8 +305,9 @@ static void disk_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip), cmocka_unit_test(refusals), cmocka_unit_test(damage),
-        cmocka_unit_test(same_bytes), cmocka_unit_test(chunked),  cmocka_unit_test(disk_full),
+        cmocka_unit_test(round_trip), cmocka_unit_test(refusals),    cmocka_unit_test(damage),
+        cmocka_unit_test(same_bytes), cmocka_unit_test(chunked),     cmocka_unit_test(disk_full),
+        cmocka_unit_test(checksums),  cmocka_unit_test(many_chunks),
     };
     return cmocka_run_group_tests_name("h5", tests, NULL, NULL);
 }
