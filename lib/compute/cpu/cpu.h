@@ -86,7 +86,34 @@ void qk_cpu_gemm(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha,
 enum qk_cpu_vectors { QK_CPU_BLAS, QK_CPU_AVX2, QK_CPU_AVX512 };
 enum qk_cpu_vectors qk_cpu_gemm_vectors(void);
 enum qk_cpu_vectors qk_cpu_gemm_limit(enum qk_cpu_vectors most);
-/* The same over tiles of C, in parallel. */
+
+/* op(B) [K, N] in the order in which products read it, for several products with the same B.
+ * `to` has qk_cpu_pack_room(N, K) numbers. */
+enum { QK_CPU_PANEL = 32 };
+struct qk_cpu_packed {
+    const float *at;
+    int64_t N, K;
+};
+int64_t qk_cpu_pack_room(int64_t N, int64_t K);
+struct qk_cpu_packed qk_cpu_pack(float *to, bool tb, int64_t N, int64_t K, const float *B,
+                                 int64_t ldb);
+
+/* A block of causal logits P [rows, keys]: row r counts in columns below seen + r / per <= keys.
+ * Rows lie ld >= keys rounded up to QK_CPU_PANEL apart. */
+struct qk_cpu_triangle {
+    float *at;
+    int64_t ld, rows, keys, seen, per;
+};
+/* P = A B where P counts; elsewhere P holds anything.  B [K, >= keys]. */
+void qk_cpu_causal_logits(const struct qk_cpu_triangle *p, const float *A, int64_t lda,
+                          const struct qk_cpu_packed *b);
+/* C [rows, N] = alpha P B, and C [keys, N] += P^T B, where P is zero where it does not count. */
+void qk_cpu_causal_average(const struct qk_cpu_triangle *p, float alpha,
+                           const struct qk_cpu_packed *b, float *C, int64_t ldc);
+void qk_cpu_causal_spread(const struct qk_cpu_triangle *p, int64_t N, const float *B, int64_t ldb,
+                          float *C, int64_t ldc);
+
+/* qk_cpu_gemm over tiles of C, in parallel. */
 void qk_cpu_gemm_tiled(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha,
                        const float *A, int64_t lda, const float *B, int64_t ldb, bool add, float *C,
                        int64_t ldc);

@@ -24,6 +24,10 @@ struct product {
     int64_t ldb;
     float *C;
     int64_t ldc;
+    const float *panels; /* all of B packed, its panels `depth` deep; or NULL */
+    int64_t depth;
+    enum { WHOLE, LOGITS, AVERAGE, SPREAD } part; /* what of the product a triangle leaves */
+    int64_t seen, per;                            /* its row r counts up to seen + r / per */
 };
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -39,6 +43,28 @@ enum {
 
 static _Thread_local float packed_a[STRIP * A_TILE] __attribute__((aligned(64)));
 static _Thread_local float packed_b[DEPTH * COLS] __attribute__((aligned(64)));
+
+/* ---- what a triangle leaves of a tile of C whose rows are i .. end ---- */
+
+static int64_t last_column(const struct product *p, int64_t end)
+{
+    return p->part == LOGITS ? p->seen + (end - 1) / p->per : p->N;
+}
+
+/* Of k .. k+n: the first that counts and one behind the last, less k. */
+static int64_t first_k(const struct product *p, int64_t i, int64_t k, int64_t n)
+{
+    if (p->part != SPREAD || i < p->seen)
+        return 0;
+    return qk_min64(n, qk_max64(0, (i - p->seen + 1) * p->per - k));
+}
+
+static int64_t last_k(const struct product *p, int64_t end, int64_t k, int64_t n)
+{
+    if (p->part != AVERAGE)
+        return n;
+    return qk_min64(n, qk_max64(0, p->seen + (end - 1) / p->per - k));
+}
 
 #pragma GCC push_options
 #pragma GCC optimize("fp-contract=fast")
@@ -104,6 +130,18 @@ static void avx2_product(const struct product *p)
     (void)p;
 }
 
+static void avx512_pack(float *to, const struct product *p, int64_t from, int64_t end, int64_t k,
+                        int64_t n)
+{
+    (void)to, (void)p, (void)from, (void)end, (void)k, (void)n;
+}
+
+static void avx2_pack(float *to, const struct product *p, int64_t from, int64_t end, int64_t k,
+                      int64_t n)
+{
+    (void)to, (void)p, (void)from, (void)end, (void)k, (void)n;
+}
+
 static enum qk_cpu_vectors vectors_here(void)
 {
     return QK_CPU_BLAS;
@@ -125,20 +163,117 @@ enum qk_cpu_vectors qk_cpu_gemm_vectors(void)
     return here < widest ? here : widest;
 }
 
+static void multiply(const struct product *p)
+{
+    switch (qk_cpu_gemm_vectors()) {
+    case QK_CPU_AVX512:
+        avx512_product(p);
+        return;
+    case QK_CPU_AVX2:
+        avx2_product(p);
+        return;
+    case QK_CPU_BLAS:
+        cblas_sgemm(CblasRowMajor, p->ta ? CblasTrans : CblasNoTrans,
+                    p->tb ? CblasTrans : CblasNoTrans, (int)p->M, (int)p->N, (int)p->K, p->alpha,
+                    p->A, (int)p->lda, p->B, (int)p->ldb, p->add ? 1 : 0, p->C, (int)p->ldc);
+    }
+}
+
 void qk_cpu_gemm(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha, const float *A,
                  int64_t lda, const float *B, int64_t ldb, bool add, float *C, int64_t ldc)
 {
-    const struct product p = {ta, tb, add, M, N, K, alpha, A, lda, B, ldb, C, ldc};
+    const struct product p = {.ta = ta,
+                              .tb = tb,
+                              .add = add,
+                              .M = M,
+                              .N = N,
+                              .K = K,
+                              .alpha = alpha,
+                              .A = A,
+                              .lda = lda,
+                              .B = B,
+                              .ldb = ldb,
+                              .C = C,
+                              .ldc = ldc};
+    multiply(&p);
+}
+
+/* ---- packed once, and causal ---- */
+
+int64_t qk_cpu_pack_room(int64_t N, int64_t K)
+{
+    return qk_round_up(N, QK_CPU_PANEL) * K;
+}
+
+struct qk_cpu_packed qk_cpu_pack(float *to, bool tb, int64_t N, int64_t K, const float *B,
+                                 int64_t ldb)
+{
+    const struct product p = {.tb = tb, .N = N, .K = K, .B = B, .ldb = ldb};
+    int64_t wide = qk_round_up(N, QK_CPU_PANEL);
     switch (qk_cpu_gemm_vectors()) {
     case QK_CPU_AVX512:
-        avx512_product(&p);
-        return;
+        avx512_pack(to, &p, 0, wide, 0, K);
+        break;
     case QK_CPU_AVX2:
-        avx2_product(&p);
-        return;
-    case QK_CPU_BLAS:
-        cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans,
-                    (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, add ? 1 : 0, C,
-                    (int)ldc);
+        avx2_pack(to, &p, 0, wide, 0, K);
+        break;
+    case QK_CPU_BLAS: /* plain, [K, wide] */
+        for (int64_t k = 0; k < K; k++)
+            for (int64_t n = 0; n < wide; n++)
+                to[k * wide + n] = n >= N ? 0 : tb ? B[n * ldb + k] : B[k * ldb + n];
     }
+    return (struct qk_cpu_packed){to, N, K};
+}
+
+static struct product with_packed(const struct qk_cpu_triangle *t, const struct qk_cpu_packed *b)
+{
+    return (struct product){.M = t->rows,
+                            .alpha = 1,
+                            .B = b->at,
+                            .ldb = qk_round_up(b->N, QK_CPU_PANEL),
+                            .panels = b->at,
+                            .depth = b->K,
+                            .seen = t->seen,
+                            .per = t->per};
+}
+
+void qk_cpu_causal_logits(const struct qk_cpu_triangle *t, const float *A, int64_t lda,
+                          const struct qk_cpu_packed *b)
+{
+    struct product p = with_packed(t, b);
+    p.part = LOGITS;
+    p.N = qk_round_up(t->keys, QK_CPU_PANEL), p.K = b->K;
+    p.A = A, p.lda = lda, p.C = t->at, p.ldc = t->ld;
+    multiply(&p);
+}
+
+void qk_cpu_causal_average(const struct qk_cpu_triangle *t, float alpha,
+                           const struct qk_cpu_packed *b, float *C, int64_t ldc)
+{
+    struct product p = with_packed(t, b);
+    p.part = AVERAGE, p.alpha = alpha;
+    p.N = b->N, p.K = t->keys;
+    p.A = t->at, p.lda = t->ld, p.C = C, p.ldc = ldc;
+    multiply(&p);
+}
+
+void qk_cpu_causal_spread(const struct qk_cpu_triangle *t, int64_t N, const float *B, int64_t ldb,
+                          float *C, int64_t ldc)
+{
+    const struct product p = {.ta = true,
+                              .add = true,
+                              .M = t->keys,
+                              .N = N,
+                              .K = t->rows,
+                              .alpha = 1,
+                              .A = t->at,
+                              .lda = t->ld,
+                              .B = B,
+                              .ldb = ldb,
+                              .C = C,
+                              .ldc = ldc,
+                              .part = SPREAD,
+                              .seen = t->seen,
+                              .per = t->per};
+    multiply(&p);
 }

@@ -190,13 +190,15 @@ static void NAME(narrow)(NAME(tile_of) * tile, int64_t n, const float *a, const 
         memcpy(c + r * ldc, whole + r * 2 * WIDTH, (size_t)cols * sizeof *c);
 }
 
-/* Rows i .. i+rows, columns j .. end of C, with packed A at a. */
-static void NAME(row_of_tiles)(const struct product *p, const float *a, int64_t i, int64_t rows,
-                               int64_t j, int64_t end, int64_t n, bool add)
+/* Rows i .. i+rows, columns j .. end of C, with packed A at a; B's panels lie `panel` apart at b0.
+ */
+static void NAME(row_of_tiles)(const struct product *p, const float *a, const float *b0,
+                               int64_t panel, int64_t i, int64_t rows, int64_t j, int64_t end,
+                               int64_t n, bool add)
 {
     NAME(tile_of) *tile = NAME(tiles)[rows - 1][p->ta];
     for (int64_t c = j; c < end; c += 2 * WIDTH) {
-        const float *b = packed_b + (c - j) * n;
+        const float *b = b0 + (c - j) * panel;
         float *to = p->C + i * p->ldc + c;
         if (c + 2 * WIDTH <= end)
             tile(n, a, b, p->alpha, add, to, p->ldc);
@@ -205,20 +207,37 @@ static void NAME(row_of_tiles)(const struct product *p, const float *a, int64_t 
     }
 }
 
-/* All rows of these columns. */
+/* All rows of these columns; of a triangle, only what counts. */
 static void NAME(columns)(const struct product *p, int64_t j, int64_t end, int64_t k, int64_t n)
 {
+    const float *b = p->panels ? p->panels + j * p->depth + k * 2 * WIDTH : packed_b;
+    int64_t panel = p->panels ? p->depth : n;
     int64_t start[STRIP + 1], count;
     for (int64_t i = 0; i < p->M; i = start[count]) {
         count = NAME(cut)(start, p, i);
+        int64_t skip = first_k(p, i, k, n);
         if (p->ta)
-            NAME(pack_strip)(p, start, count, k, n);
+            NAME(pack_strip)(p, start, count, k + skip, n - skip);
         else
-            NAME(pack_rows)(p, i, start[1] - i, k, n);
-        for (int64_t t = 0; t < count; t++)
-            NAME(row_of_tiles)
-        (p, packed_a + t * A_TILE, start[t], start[t + 1] - start[t], j, end, n, p->add || k > 0);
+            NAME(pack_rows)(p, i, start[1] - i, k, last_k(p, start[1], k, n));
+        for (int64_t t = 0; t < count; t++) {
+            int64_t from = first_k(p, start[t], k, n), to = last_k(p, start[t + 1], k, n);
+            if (from < to)
+                NAME(row_of_tiles)
+            (p, packed_a + t * A_TILE + (from - skip) * A_GROUP, b + from * 2 * WIDTH, panel,
+             start[t], start[t + 1] - start[t], j,
+             qk_min64(end, qk_round_up(last_column(p, start[t + 1]), 2 * WIDTH)), to - from,
+             p->add || k > 0);
+        }
     }
+}
+
+/* Columns from .. end of B, k .. k+n, as panels. */
+static void NAME(pack)(float *to, const struct product *p, int64_t from, int64_t end, int64_t k,
+                       int64_t n)
+{
+    for (int64_t c = from; c < end; c += 2 * WIDTH)
+        NAME(pack_panel)(to + (c - from) * n, p, c, k, n);
 }
 
 static void NAME(product)(const struct product *p)
@@ -226,8 +245,8 @@ static void NAME(product)(const struct product *p)
     for (int64_t j = 0; j < p->N; j += COLS)
         for (int64_t k = 0; k < p->K; k += DEPTH) {
             int64_t end = qk_min64(j + COLS, p->N), n = qk_min64(DEPTH, p->K - k);
-            for (int64_t c = j; c < end; c += 2 * WIDTH)
-                NAME(pack_panel)(packed_b + (c - j) * n, p, c, k, n);
+            if (!p->panels)
+                NAME(pack)(packed_b, p, j, end, k, n);
             NAME(columns)(p, j, end, k, n);
         }
 }
