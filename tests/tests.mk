@@ -40,8 +40,15 @@ check-valgrind:
 valgrind-smoke: bin $(MAKE_INPUT)
 	@tests/valgrind $(BUILD)
 
-.PHONY: bench
-bench: bin
+# What `make bench` times inside a process: one program per tests/bench/*.c.
+BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard tests/bench/*.c)))
+$(BENCHES): $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libqk.a
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(QK_CFLAGS) $(LDFLAGS) $^ $(QK_LIBS) -o $@
+
+.PHONY: bench bench-programs
+bench-programs: $(BENCHES)
+bench: bin bench-programs
 	@tests/bench/run $(BUILD)/bin
 
 .PHONY: lint
