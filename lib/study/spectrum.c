@@ -57,34 +57,35 @@ static int check(const double *gram, int d, const char *what, struct qk_err *err
     return 0;
 }
 
+/* Kept by each thread: memory of this size would be fetched from the system and handed back for
+ * every matrix, which costs as much as half the work. */
+enum { SQUARE = QK_MOST_DIM * QK_MOST_DIM, INTS = 3 + 5 * QK_MOST_DIM };
+static _Thread_local double space[4 * SQUARE + 8 * QK_MOST_DIM];
+static _Thread_local int space_ints[INTS];
+
 int qk_spectrum_of_gram(struct qk_spectrum *s, double *v, const double *gram, int d,
                         struct qk_err *err)
 {
     if (check(gram, d, "", err) != 0)
         return -1;
-    size_t square = (size_t)d * (size_t)d;
-    int lwork = 1 + 6 * d + 2 * d * d, liwork = 3 + 5 * d, info = 0;
-    double *a = qk_alloc(square, sizeof *a), *work = qk_alloc((size_t)lwork, sizeof *work);
-    int *iwork = qk_alloc((size_t)liwork, sizeof *iwork);
-    double ascending[QK_MOST_DIM], energy[QK_MOST_DIM];
-    memcpy(a, gram, square * sizeof *a);
-    dsyevd_("V", "L", &d, a, &d, ascending, work, &lwork, iwork, &liwork, &info);
-    if (info == 0) {
-        s->d = d;
-        double noise = QK_NOISE * d * ascending[d - 1];
-        for (int i = 0; i < d; i++) {
-            double value = ascending[d - 1 - i];
-            energy[i] = value > noise ? value : 0;
-            s->sigma[i] = sqrt(energy[i]);
-            for (int j = 0; v && j < d; j++)
-                v[j * d + i] = a[(d - 1 - i) * d + j];
-        }
-        measure(s, energy, a + (d - 1) * d, -d, 1); /* direction i is column d-1-i of a */
+    const int lwork = 3 * SQUARE, liwork = INTS; /* dsyevd wants 1 + 6 d + 2 d^2 */
+    int info = 0;
+    double *a = space, *work = a + SQUARE, ascending[QK_MOST_DIM], energy[QK_MOST_DIM];
+    memcpy(a, gram, (size_t)d * (size_t)d * sizeof *a);
+    dsyevd_("V", "L", &d, a, &d, ascending, work, &lwork, space_ints, &liwork, &info);
+    if (info != 0)
+        return qk_fail(err, "the eigenvalues of a Gram matrix did not converge");
+    s->d = d;
+    double noise = QK_NOISE * d * ascending[d - 1];
+    for (int i = 0; i < d; i++) {
+        double value = ascending[d - 1 - i];
+        energy[i] = value > noise ? value : 0;
+        s->sigma[i] = sqrt(energy[i]);
+        for (int j = 0; v && j < d; j++)
+            v[j * d + i] = a[(d - 1 - i) * d + j];
     }
-    free(a);
-    free(work);
-    free(iwork);
-    return info == 0 ? 0 : qk_fail(err, "the eigenvalues of a Gram matrix did not converge");
+    measure(s, energy, a + (d - 1) * d, -d, 1); /* direction i is column d-1-i of a */
+    return 0;
 }
 
 /* G = L L^T of a positive semidefinite matrix, row-major; a pivot that is nothing but rounding
@@ -124,26 +125,23 @@ int qk_spectrum_of_product(struct qk_spectrum *s, const double *gram_q, const do
 {
     if (check(gram_q, d, " of the queries", err) != 0 || check(gram_k, d, " of the keys", err) != 0)
         return -1;
-    size_t square = (size_t)d * (size_t)d;
-    double *space = qk_alloc(4 * square + 8 * (size_t)d, sizeof *space);
-    double *lq = space, *lk = lq + square, *m = lk + square, *vt = m + square, *work = vt + square;
+    double *lq = space, *lk = lq + SQUARE, *m = lk + SQUARE, *vt = m + SQUARE, *work = vt + SQUARE;
     double energy[QK_MOST_DIM];
     int lwork = 8 * d, one = 1, info = 0;
     cholesky(lq, gram_q, d);
     cholesky(lk, gram_k, d);
     product(m, lq, lk, d);
     dgesvd_("N", "A", &d, &d, m, &d, s->sigma, NULL, &one, vt, &d, work, &lwork, &info);
-    if (info == 0) {
-        s->d = d;
-        for (int i = 0; i < d; i++) {
-            if (s->sigma[i] <= QK_NOISE * d * s->sigma[0])
-                s->sigma[i] = 0;
-            energy[i] = s->sigma[i] * s->sigma[i];
-        }
-        measure(s, energy, vt, 1, d); /* direction i is row i of V^T, column-major */
+    if (info != 0)
+        return qk_fail(err, "the singular values of a bilinear form did not converge");
+    s->d = d;
+    for (int i = 0; i < d; i++) {
+        if (s->sigma[i] <= QK_NOISE * d * s->sigma[0])
+            s->sigma[i] = 0;
+        energy[i] = s->sigma[i] * s->sigma[i];
     }
-    free(space);
-    return info == 0 ? 0 : qk_fail(err, "the singular values of a bilinear form did not converge");
+    measure(s, energy, vt, 1, d); /* direction i is row i of V^T, column-major */
+    return 0;
 }
 
 void qk_gram_centre(double *to, const double *gram, const double *mean, int64_t n, int d)

@@ -1,8 +1,11 @@
 /* Gram matrices against the order of sums that gram.h promises, bit for bit, and against long
- * double. */
+ * double, by every kind of vector this processor has; and what comes of them against the singular
+ * values of the rows themselves. */
 #include "check.h"
 
 #include "study/gram.h"
+#include "study/lapack.h"
+#include "study/spectrum.h"
 
 static float number(uint64_t i)
 {
@@ -74,9 +77,10 @@ static void compare(const struct sizes *s)
 }
 
 /* Any dimension, any number of rows, apart or not, and transposed. */
-static void sizes(void **state)
+static void sizes_with(enum qk_gram_vectors vectors)
 {
-    (void)state;
+    if (qk_gram_limit(vectors) != vectors)
+        return; /* this processor has no such vectors */
     static const int dims[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 64, 100, 127, 128, 130};
     static const int64_t rows[] = {
         1, 5, QK_GRAM_ROWS - 1, QK_GRAM_ROWS, QK_GRAM_ROWS + 1, 3 * QK_GRAM_ROWS + 17};
@@ -89,6 +93,15 @@ static void sizes(void **state)
                 compare(&(struct sizes){d, rows[k], 1, rows[k] + 2});
             }
         }
+}
+
+static void sizes(void **state)
+{
+    (void)state;
+    for (int v = QK_GRAM_PLAIN; v <= QK_GRAM_AVX512; v++)
+        sizes_with((enum qk_gram_vectors)v);
+    assert_int_equal(qk_gram_limit(QK_GRAM_PLAIN), QK_GRAM_PLAIN);
+    qk_gram_limit(QK_GRAM_AVX512);
 }
 
 /* Added up in two calls that end at a block's edge: the same bits as one; sums are optional. */
@@ -109,8 +122,107 @@ static void in_parts(void **state)
     free(scratch);
 }
 
+/* ---- against the singular value decomposition of the rows in double precision ---- */
+
+enum { ROWS = 700, DIM = 64 };
+
+static double uniform(uint64_t i)
+{
+    return (double)number(i) + 0.25 * (double)number(i + (UINT64_C(1) << 40)) / (1 << 24);
+}
+
+/* Columns become orthonormal (Gram-Schmidt, twice); x [n, d]. */
+static void orthonormal(double *x, int n, int d)
+{
+    for (int j = 0; j < d; j++)
+        for (int pass = 0; pass < 2; pass++) {
+            for (int k = 0; k < j; k++) {
+                double dot = 0;
+                for (int r = 0; r < n; r++)
+                    dot += x[r * d + j] * x[r * d + k];
+                for (int r = 0; r < n; r++)
+                    x[r * d + j] -= dot * x[r * d + k];
+            }
+            double norm = 0;
+            for (int r = 0; r < n; r++)
+                norm += x[r * d + j] * x[r * d + j];
+            for (int r = 0; r < n; r++)
+                x[r * d + j] /= sqrt(norm);
+        }
+}
+
+/* Rows [ROWS, DIM] with singular values spaced evenly in the logarithm from 1 to 1 / cond, rounded
+ * to float32. */
+static void plant(float *x, double cond)
+{
+    static double u[ROWS * DIM], v[DIM * DIM];
+    for (uint64_t i = 0; i < ROWS * DIM; i++)
+        u[i] = uniform(i);
+    for (uint64_t i = 0; i < DIM * DIM; i++)
+        v[i] = uniform(i + 1000000);
+    orthonormal(u, ROWS, DIM);
+    orthonormal(v, DIM, DIM);
+    for (int r = 0; r < ROWS; r++)
+        for (int j = 0; j < DIM; j++) {
+            double sum = 0;
+            for (int k = 0; k < DIM; k++)
+                sum += u[r * DIM + k] * pow(cond, -k / (DIM - 1.0)) * v[j * DIM + k];
+            x[r * DIM + j] = (float)sum;
+        }
+}
+
+/* The peer: LAPACK on the rows widened to double, no Gram matrix in between. */
+static void decompose(double *sigma, const float *x)
+{
+    static double a[ROWS * DIM], work[64 * ROWS];
+    const int m = DIM, n = ROWS, one = 1, lwork = 64 * ROWS; /* column-major: the transpose */
+    int info = -1;
+    for (int i = 0; i < ROWS * DIM; i++)
+        a[i] = (double)x[i];
+    dgesvd_("N", "N", &m, &n, a, &m, sigma, NULL, &one, NULL, &one, work, &lwork, &info);
+    assert_int_equal(info, 0);
+}
+
+static void planted_with(enum qk_gram_vectors vectors, double cond)
+{
+    static float x[ROWS * DIM];
+    static double gram[DIM * DIM];
+    double sigma[DIM], sum = 0, squares = 0,
+                       *scratch = qk_alloc(qk_gram_room(DIM), sizeof *scratch);
+    struct qk_spectrum s;
+    struct qk_err err;
+    if (qk_gram_limit(vectors) == vectors) {
+        plant(x, cond);
+        decompose(sigma, x);
+        for (int i = 0; i < DIM; i++) {
+            sum += sigma[i];
+            squares += sigma[i] * sigma[i];
+        }
+        assert_close(sigma[0] / sigma[DIM - 1], cond, 1e-2);
+        memset(gram, 0, sizeof gram);
+        qk_gram_add(gram, NULL, x, DIM, 1, ROWS, DIM, scratch);
+        qk_gram_mirror(gram, DIM);
+        assert_works(qk_spectrum_of_gram(&s, NULL, gram, DIM, &err));
+        assert_close(s.pr, sum * sum / squares, 1e-11);
+        assert_close(s.sigma[0], sigma[0], 1e-13);
+        assert_close(s.sigma[DIM - 1], sigma[DIM - 1], 1e-6);
+    }
+    qk_gram_limit(QK_GRAM_AVX512);
+    free(scratch);
+}
+
+static void against_svd(void **state)
+{
+    (void)state;
+    static const double conds[] = {10, 1e3, 1e5};
+    for (int v = QK_GRAM_PLAIN; v <= QK_GRAM_AVX512; v++)
+        for (size_t i = 0; i < sizeof conds / sizeof *conds; i++)
+            planted_with((enum qk_gram_vectors)v, conds[i]);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(in_parts)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(in_parts),
+                                       cmocka_unit_test(against_svd)};
     return cmocka_run_group_tests_name("gram", tests, NULL, NULL);
 }
