@@ -67,9 +67,13 @@ static int print(struct qk_tool *tool, const struct settings *s, const struct qk
                  size_t which, FILE *to, struct qk_err *err)
 {
     const struct qk_strings *files = &tool->command.operands;
+    const struct qk_keys_times *times = &s->loader.times;
+    const double start = qk_now();
     cJSON *probe = qk_probe_json(k, &s->ask, files->at[which], err);
     if (!probe)
         return -1;
+    qk_tool_detail(tool, "%s: read in %.3f s, ran in %.3f s, summed in %.3f s, measured in %.3f s",
+                   files->at[which], times->read, times->run, times->sum, qk_now() - start);
     qk_provenance_to_json(&tool->provenance, probe);
     if (s->tsv)
         qk_probe_tsv(probe, which == 0, files->count > 1 ? files->at[which] : NULL, to);

@@ -1,5 +1,6 @@
 #include "model/checkpoint.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -126,6 +127,21 @@ void qk_checkpoint_close(struct qk_checkpoint *c)
     c->file = NULL;
 }
 
+/* Most are finite: all threads look whether any is not, and only then for the first. */
+static int check_finite(struct qk_checkpoint *c, const char *path, const float *values,
+                        int64_t count, int64_t first, struct qk_err *err)
+{
+    int64_t strange = 0;
+#pragma omp parallel for simd schedule(static) reduction(+ : strange) if (count > 1 << 16)
+    for (int64_t i = 0; i < count; i++)
+        strange += !(fabsf(values[i]) <= FLT_MAX);
+    for (int64_t i = 0; strange && i < count; i++)
+        if (!isfinite(values[i]))
+            return qk_fail(err, "%s: %s holds a number that is not finite (element %" PRId64 ")",
+                           qk_h5_path(c->file), path, first + i);
+    return 0;
+}
+
 int qk_checkpoint_weights(struct qk_checkpoint *c, const struct qk_param *param, float *to,
                           struct qk_err *err)
 {
@@ -133,11 +149,18 @@ int qk_checkpoint_weights(struct qk_checkpoint *c, const struct qk_param *param,
     weight_path(param, path);
     if (qk_h5_read_shaped(c->file, path, QK_F32, param->rank, param->dims, to, err) != 0)
         return -1;
-    for (int64_t i = 0; i < param->count; i++)
-        if (!isfinite(to[i]))
-            return qk_fail(err, "%s: %s holds a number that is not finite (element %" PRId64 ")",
-                           qk_h5_path(c->file), path, i);
-    return 0;
+    return check_finite(c, path, to, param->count, 0, err);
+}
+
+int qk_checkpoint_rows(struct qk_checkpoint *c, const struct qk_param *param, int64_t first,
+                       int64_t count, float *to, struct qk_err *err)
+{
+    char path[MOST_PATH];
+    const int64_t cols = param->dims[1];
+    weight_path(param, path);
+    if (qk_h5_read_rows(c->file, path, QK_F32, first, count, to, err) != 0)
+        return -1;
+    return check_finite(c, path, to, count * cols, first * cols, err);
 }
 
 static int check_probe(const struct qk_checkpoint *c, const int32_t *tokens, int64_t count,

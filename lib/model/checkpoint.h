@@ -28,6 +28,10 @@ void qk_checkpoint_close(struct qk_checkpoint *c);
 int qk_checkpoint_weights(struct qk_checkpoint *c, const struct qk_param *param, float *to,
                           struct qk_err *err);
 
+/* Rows first .. first+count-1 of a 2-D tensor. */
+int qk_checkpoint_rows(struct qk_checkpoint *c, const struct qk_param *param, int64_t first,
+                       int64_t count, float *to, struct qk_err *err);
+
 /* The probe batch that travels along: sequences x T tokens, malloc'd; *n_seq 0 when absent. */
 int qk_checkpoint_probe(struct qk_checkpoint *c, int32_t **tokens, int64_t *n_seq, int64_t *T,
                         struct qk_err *err);

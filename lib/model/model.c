@@ -214,18 +214,31 @@ void qk_model_initialize(struct qk_model *m)
     }
 }
 
+int64_t qk_model_largest(const struct qk_model *m, bool layers_alone)
+{
+    int64_t most = 1;
+    for (int i = 0; i < m->params.count; i++)
+        if ((!layers_alone || m->params.at[i].layer >= 0) && m->params.at[i].count > most)
+            most = m->params.at[i].count;
+    return most;
+}
+
+int qk_model_load_tensor(struct qk_model *m, const struct qk_param *to, struct qk_checkpoint *from,
+                         const struct qk_param *param, float *room, struct qk_err *err)
+{
+    if (qk_checkpoint_weights(from, param, room, err) != 0)
+        return -1;
+    m->ops->put(m->d, qk_at(m->weights, to->offset), room, to->count);
+    return m->ops->sync(m->d, err);
+}
+
 int qk_model_load(struct qk_model *m, struct qk_checkpoint *from, struct qk_err *err)
 {
+    const size_t bytes = (size_t)qk_model_largest(m, false) * sizeof(float);
+    float *room = qk_big_alloc(bytes);
     int bad = 0;
-    for (int i = 0; !bad && i < m->params.count; i++) {
-        const struct qk_param *param = &m->params.at[i];
-        float *values = qk_alloc((size_t)param->count, sizeof *values);
-        bad = qk_checkpoint_weights(from, param, values, err);
-        if (!bad) {
-            m->ops->put(m->d, qk_at(m->weights, param->offset), values, param->count);
-            bad = m->ops->sync(m->d, err);
-        }
-        free(values);
-    }
+    for (int i = 0; !bad && i < m->params.count; i++)
+        bad = qk_model_load_tensor(m, &m->params.at[i], from, &m->params.at[i], room, err);
+    qk_big_free(room, bytes);
     return bad;
 }

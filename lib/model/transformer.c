@@ -81,19 +81,24 @@ static struct acts *layer_acts(struct qk_model *m, int64_t layer)
     return a;
 }
 
-static void run_layers(struct qk_model *m, int64_t B, const struct qk_tap *tap)
+void qk_model_run_layer(struct qk_model *m, int layer, int shown, int64_t B,
+                        const struct qk_tap *tap)
 {
-    for (int l = 0; l < m->c.n_layers; l++) {
-        struct layer_weights w = qk_model_layer_places(m, m->weights, l);
-        struct acts *a = layer_acts(m, l);
-        attention_part(m, &w, a, B);
-        if (tap)
-            qk_model_show(m, tap, l, &w, a, B);
-        feed_forward_part(m, &w, a, m->layer_in[l + 1], B);
-    }
+    struct layer_weights w = qk_model_layer_places(m, m->weights, layer);
+    struct acts *a = layer_acts(m, layer);
+    attention_part(m, &w, a, B);
+    if (tap)
+        qk_model_show(m, tap, shown, &w, a, B);
+    feed_forward_part(m, &w, a, m->layer_in[layer + 1], B);
 }
 
-static void begin(struct qk_model *m, const int32_t *tokens, const int32_t *targets, int64_t B)
+static void run_layers(struct qk_model *m, int64_t B, const struct qk_tap *tap)
+{
+    for (int l = 0; l < m->c.n_layers; l++)
+        qk_model_run_layer(m, l, l, B, tap);
+}
+
+void qk_model_begin(struct qk_model *m, const int32_t *tokens, const int32_t *targets, int64_t B)
 {
     const int64_t M = B * m->T;
     m->fed = B;
@@ -130,7 +135,7 @@ int qk_model_forward(struct qk_model *m, const int32_t *tokens, const int32_t *t
     if (check_batch(m, tokens, B, err) != 0)
         return -1;
     const int64_t M = B * m->T;
-    begin(m, tokens, targets, B);
+    qk_model_begin(m, tokens, targets, B);
     if (tap && qk_is_none(m->watched))
         m->watched = qk_model_take(m, QK_ROLE_ACTIVATION, m->B * m->T * m->c.d_model);
     run_layers(m, B, tap);
@@ -209,7 +214,7 @@ int qk_model_train(struct qk_model *m, const int32_t *tokens, const int32_t *tar
     const struct qk_ops *ops = m->ops;
     const int64_t M = B * m->T, D = m->c.d_model;
     const int L = (int)m->c.n_layers;
-    begin(m, tokens, targets, B);
+    qk_model_begin(m, tokens, targets, B);
     run_layers(m, B, NULL);
     final_norm(m, M);
     ops->loss(m->d, m->nll, QK_NONE, m->dnorm, head_place(m, m->gradients), m->final_norm,

@@ -1,5 +1,5 @@
-/* What the files of the transformer share: the model's insides.  Only model.c, transformer.c and
- * taps.c include this. */
+/* What the files of the transformer share: the model's insides.  Only model.c, transformer.c,
+ * stream.c and taps.c include this. */
 #ifndef QK_MODEL_TRANSFORMER_INTERNAL_H
 #define QK_MODEL_TRANSFORMER_INTERNAL_H
 
@@ -83,6 +83,18 @@ float *qk_model_fetch(struct qk_model *m, struct qk_buf from, int64_t n);
 
 struct qk_head_shape qk_model_head_shape(const struct qk_model *m, int64_t B, int64_t heads);
 struct qk_attention_shape qk_model_attention_shape(const struct qk_model *m, int64_t B);
+
+/* A tensor of the model from one of a checkpoint, of the same shape; `room` for its numbers. */
+int qk_model_load_tensor(struct qk_model *m, const struct qk_param *to, struct qk_checkpoint *from,
+                         const struct qk_param *param, float *room, struct qk_err *err);
+/* Numbers of the largest tensor, of those within layers or of all. */
+int64_t qk_model_largest(const struct qk_model *m, bool layers_alone);
+
+/* Tokens to the device, and the embedding of them into layer_in[0]. */
+void qk_model_begin(struct qk_model *m, const int32_t *tokens, const int32_t *targets, int64_t B);
+/* layer_in[layer] -> layer_in[layer + 1]; a tap hears that it is layer `shown`. */
+void qk_model_run_layer(struct qk_model *m, int layer, int shown, int64_t B,
+                        const struct qk_tap *tap);
 
 /* Show a layer to a tap, after its attention. */
 void qk_model_show(struct qk_model *m, const struct qk_tap *tap, int layer,

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "compute/device.h"
+#include "model/stream.h"
 #include "study/gram.h"
 
 const char *const qk_what_names[2] = {"q", "k"};
@@ -122,7 +123,8 @@ static void allocate(struct qk_keys *k, const struct qk_config *c, const struct 
 
 struct gathering {
     struct qk_keys *k;
-    int64_t first; /* sequence the view begins with */
+    int64_t first;  /* sequence the view begins with */
+    double seconds; /* spent in `see` */
 };
 
 /* One head's rows of the view. */
@@ -146,7 +148,8 @@ static void take(const struct gathering *g, const struct qk_tap_view *view, int 
 
 static void see(void *self, const struct qk_tap_view *view)
 {
-    const struct gathering *g = self;
+    struct gathering *g = self;
+    const double start = qk_now();
     const struct qk_config *c = &g->k->config;
     struct qk_keys_layer *layer = &g->k->layers[view->layer];
     int64_t H = c->n_heads, each = H + c->n_kv_heads, tasks = QK_SITES * each;
@@ -167,20 +170,12 @@ static void see(void *self, const struct qk_tap_view *view)
         if (g->first + i / H == 0 || (double)view->max_logit[i] > layer->max_logit[i % H])
             layer->max_logit[i % H] = (double)view->max_logit[i];
     }
+    g->seconds += qk_now() - start;
 }
 
-static int gather_batch(struct qk_keys *k, struct qk_model *m, const struct qk_keys_plan *plan,
-                        struct qk_err *err)
+static void finish_batch(struct qk_keys *k, const struct qk_keys_plan *plan)
 {
     const struct qk_config *c = &k->config;
-    struct gathering g = {k, 0};
-    struct qk_tap tap = {k->sites & ~(1u << QK_SITE_WEIGHT), see, &g};
-    for (; g.first < plan->n_seq; g.first++) {
-        if (qk_model_forward(m, plan->tokens + g.first * plan->T, NULL, 1, NULL, NULL, &tap, err))
-            return -1;
-        if (plan->progress)
-            qk_progress_show(plan->progress, (g.first + 1) * plan->T, NULL);
-    }
     for (int64_t l = 0; l < c->n_layers; l++) {
         struct qk_keys_layer *layer = &k->layers[l];
         for (int i = 0; i < QK_SITES * 2; i++)
@@ -190,6 +185,61 @@ static int gather_batch(struct qk_keys *k, struct qk_model *m, const struct qk_k
         for (int64_t h = 0; h < c->n_heads; h++)
             layer->entropy[h] /= (double)(plan->n_seq * plan->T);
     }
+}
+
+static struct qk_tap tap_of(struct gathering *g)
+{
+    return (struct qk_tap){g->k->sites & ~(1u << QK_SITE_WEIGHT), see, g};
+}
+
+/* Sequence by sequence through a model in memory. */
+static int gather_batch(struct qk_keys *k, struct qk_model *m, const struct qk_keys_plan *plan,
+                        struct qk_err *err)
+{
+    struct gathering g = {.k = k};
+    const struct qk_tap tap = tap_of(&g);
+    for (; g.first < plan->n_seq; g.first++) {
+        if (qk_model_forward(m, plan->tokens + g.first * plan->T, NULL, 1, NULL, NULL, &tap, err))
+            return -1;
+        if (plan->progress)
+            qk_progress_show(plan->progress, (g.first + 1) * plan->T, NULL);
+    }
+    finish_batch(k, plan);
+    return 0;
+}
+
+/* The seconds since *from, which becomes now. */
+static double lap(double *from)
+{
+    const double now = qk_now(), passed = now - *from;
+    *from = now;
+    return passed;
+}
+
+/* Layer by layer through a model in its file.  Every sum has its terms in the same order. */
+static int gather_stream(struct qk_keys *k, struct qk_stream *s, const struct qk_keys_plan *plan,
+                         struct qk_keys_times *times, struct qk_err *err)
+{
+    double clock = qk_now();
+    struct gathering g = {.k = k};
+    const struct qk_tap tap = tap_of(&g);
+    const int L = (int)k->config.n_layers;
+    for (int l = 0; l < L; l++) {
+        if (qk_stream_load(s, l, err) != 0)
+            return -1;
+        times->read += lap(&clock);
+        for (g.first = 0; g.first < plan->n_seq; g.first++) {
+            if (qk_stream_run(s, g.first, &tap, err) != 0)
+                return -1;
+            if (plan->progress)
+                qk_progress_show(plan->progress, (l * plan->n_seq + g.first + 1) * plan->T / L,
+                                 NULL);
+        }
+        times->run += lap(&clock);
+    }
+    finish_batch(k, plan);
+    times->sum += g.seconds + lap(&clock);
+    times->run -= g.seconds;
     return 0;
 }
 
@@ -247,8 +297,9 @@ static int gather_weights(struct qk_keys *k, const struct source *s, struct qk_e
     return 0;
 }
 
-int qk_keys_gather(struct qk_keys *k, struct qk_device *d, struct qk_model *m,
-                   const struct qk_config *c, const struct qk_keys_plan *plan, struct qk_err *err)
+/* Room for what the plan asks for. */
+static int begin(struct qk_keys *k, const struct qk_config *c, const struct qk_keys_plan *plan,
+                 struct qk_err *err)
 {
     *k = (struct qk_keys){.config = *c, .sites = plan->sites, .full = plan->full};
     if (plan->tokens) {
@@ -266,6 +317,14 @@ int qk_keys_gather(struct qk_keys *k, struct qk_device *d, struct qk_model *m,
     }
     k->layers = qk_zalloc((size_t)c->n_layers, sizeof *k->layers);
     allocate(k, c, plan);
+    return 0;
+}
+
+int qk_keys_gather(struct qk_keys *k, struct qk_device *d, struct qk_model *m,
+                   const struct qk_config *c, const struct qk_keys_plan *plan, struct qk_err *err)
+{
+    if (begin(k, c, plan, err) != 0)
+        return -1;
     struct source s = {.device = d, .model = m, .params = qk_model_params(m)};
     if (gather_weights(k, &s, err) == 0 && (!plan->tokens || gather_batch(k, m, plan, err) == 0))
         return 0;
@@ -273,15 +332,25 @@ int qk_keys_gather(struct qk_keys *k, struct qk_device *d, struct qk_model *m,
     return -1;
 }
 
-int qk_keys_of_weights(struct qk_keys *k, struct qk_checkpoint *c, struct qk_err *err)
+int qk_keys_stream(struct qk_keys *k, struct qk_device *d, struct qk_checkpoint *c,
+                   const struct qk_keys_plan *plan, struct qk_err *err)
 {
-    *k = (struct qk_keys){.config = c->config,
-                          .step = c->step,
-                          .tokens_seen = c->tokens_seen,
-                          .sites = 1u << QK_SITE_WEIGHT};
-    k->layers = qk_zalloc((size_t)c->config.n_layers, sizeof *k->layers);
-    allocate(k, &c->config, &(struct qk_keys_plan){.tokens = NULL});
-    if (gather_weights(k, &(struct source){.checkpoint = c, .params = &c->params}, err) == 0)
+    if (begin(k, &c->config, plan, err) != 0)
+        return -1;
+    struct qk_keys_times own = {0}, *times = plan->times ? plan->times : &own;
+    double clock = qk_now();
+    k->step = c->step;
+    k->tokens_seen = c->tokens_seen;
+    int bad = gather_weights(k, &(struct source){.checkpoint = c, .params = &c->params}, err);
+    if (!bad && plan->tokens) {
+        struct qk_stream *s = qk_stream_open(d, c, plan->tokens, plan->n_seq, plan->T, err);
+        times->read += lap(&clock);
+        bad = !s || gather_stream(k, s, plan, times, err) != 0;
+        qk_stream_close(s);
+    } else {
+        times->read += lap(&clock);
+    }
+    if (!bad)
         return 0;
     qk_keys_free(k);
     return -1;

@@ -47,6 +47,11 @@ static inline int64_t qk_keys_heads(const struct qk_config *c, enum qk_what what
 /* 0 for none, 1 for scalar, hd otherwise. */
 int64_t qk_keys_gains(const struct qk_config *c);
 
+/* Where the time went, in seconds: reading the file, the forward pass, Gram matrices.  Added to. */
+struct qk_keys_times {
+    double read, run, sum;
+};
+
 /* What to gather, and from which tokens [n_seq, T]. */
 struct qk_keys_plan {
     const int32_t *tokens; /* NULL: no batch, so only weights and gains */
@@ -55,6 +60,7 @@ struct qk_keys_plan {
     int64_t skip_first;           /* entropy and max_logit still see every position */
     bool full;                    /* keep the rows too */
     struct qk_progress *progress; /* in tokens of this batch; may be NULL */
+    struct qk_keys_times *times;  /* of qk_keys_stream; may be NULL */
 };
 
 /* Run the model `m` of device `d` over the batch, one sequence at a time (so that the numbers are
@@ -62,8 +68,10 @@ struct qk_keys_plan {
  * free it first if it holds something.  step and tokens_seen are the caller's. */
 int qk_keys_gather(struct qk_keys *k, struct qk_device *d, struct qk_model *m,
                    const struct qk_config *c, const struct qk_keys_plan *plan, struct qk_err *err);
-/* Weights and gains alone, straight from a checkpoint, without a model or a batch. */
-int qk_keys_of_weights(struct qk_keys *k, struct qk_checkpoint *c, struct qk_err *err);
+/* The same numbers from a checkpoint, which stays in its file but for one layer (model/stream.h).
+ * Without tokens: weights and gains alone, and no device is needed. */
+int qk_keys_stream(struct qk_keys *k, struct qk_device *d, struct qk_checkpoint *c,
+                   const struct qk_keys_plan *plan, struct qk_err *err);
 void qk_keys_free(struct qk_keys *k);
 
 /* A keys dump. */
@@ -81,6 +89,7 @@ struct qk_keys_loader {
     const char *device_name;
     struct qk_device *device;    /* opened at the first checkpoint; the caller closes it */
     struct qk_progress progress; /* begun by qk_keys_load; tool and quiet are the caller's */
+    struct qk_keys_times times;  /* of the last qk_keys_load */
 };
 /* Without any probe batch a checkpoint gives its weights alone: k->sites tells. */
 int qk_keys_load(struct qk_keys *k, const char *path, struct qk_keys_loader *how,

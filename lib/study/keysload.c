@@ -53,26 +53,23 @@ static int find_batch(struct batch *b, struct qk_checkpoint *c, const char *path
 static int run(struct qk_keys *k, struct qk_checkpoint *c, const struct batch *b,
                struct qk_keys_loader *how, struct qk_err *err)
 {
-    if (!how->device && !(how->device = qk_device_open(how->device_name, err)))
-        return -1;
-    struct qk_model *m = qk_model_create(how->device, &c->config, 1, b->T, false, false, err);
-    if (!m)
-        return -1;
     struct qk_keys_plan plan = {.tokens = b->tokens,
                                 .n_seq = b->n_seq,
                                 .T = b->T,
                                 .sites = how->sites,
                                 .skip_first = how->skip_first,
                                 .full = how->full,
-                                .progress = &how->progress};
+                                .progress = &how->progress,
+                                .times = &how->times};
+    if (!b->tokens)
+        return qk_keys_stream(k, NULL, c, &plan, err);
+    if (!how->device && !(how->device = qk_device_open(how->device_name, err)))
+        return -1;
     qk_progress_begin(&how->progress, how->progress.tool, "tokens", 0, b->n_seq * b->T,
                       how->progress.quiet);
-    int bad = qk_model_load(m, c, err) || qk_keys_gather(k, how->device, m, &c->config, &plan, err);
+    int bad = qk_keys_stream(k, how->device, c, &plan, err);
     qk_progress_end(&how->progress);
-    qk_model_free(m);
-    k->step = c->step;
-    k->tokens_seen = c->tokens_seen;
-    return bad ? -1 : 0;
+    return bad;
 }
 
 static int load_checkpoint(struct qk_keys *k, const char *path, struct qk_keys_loader *how,
@@ -82,21 +79,21 @@ static int load_checkpoint(struct qk_keys *k, const char *path, struct qk_keys_l
     struct batch b;
     if (qk_checkpoint_open(&c, path, err) != 0)
         return -1;
-    int bad = find_batch(&b, &c, path, how, err);
-    if (!bad)
-        bad = b.tokens ? run(k, &c, &b, how, err) : qk_keys_of_weights(k, &c, err);
+    int bad = find_batch(&b, &c, path, how, err) || run(k, &c, &b, how, err) ? -1 : 0;
     free(b.tokens);
     qk_checkpoint_close(&c);
     return bad;
 }
 
-static int load_dump(struct qk_keys *k, const char *path, const struct qk_keys_loader *how,
+static int load_dump(struct qk_keys *k, const char *path, struct qk_keys_loader *how,
                      struct qk_err *err)
 {
+    const double start = qk_now();
     if (how->batch)
         return qk_fail(err, "%s: is a keys dump: a batch can only be given to a checkpoint", path);
     if (qk_keys_read(k, path, err) != 0)
         return -1;
+    how->times.read = qk_now() - start;
     if (how->skip_first == 0 || qk_keys_skip(k, how->skip_first, err) == 0)
         return 0;
     qk_keys_free(k);
@@ -107,6 +104,7 @@ int qk_keys_load(struct qk_keys *k, const char *path, struct qk_keys_loader *how
                  struct qk_err *err)
 {
     *k = (struct qk_keys){0};
+    how->times = (struct qk_keys_times){0};
     char *kind = qk_h5_kind(path, err);
     if (!kind)
         return -1;

@@ -211,7 +211,8 @@ static void weight_blocks(void **state)
     struct qk_checkpoint checkpoint;
     assert_works(write_checkpoint(path, &c, 0, 0, &err));
     assert_works(qk_checkpoint_open(&checkpoint, path, &err));
-    assert_works(qk_keys_of_weights(&alone, &checkpoint, &err));
+    const struct qk_keys_plan nothing = {.sites = QK_ALL_SITES, .full = true};
+    assert_works(qk_keys_stream(&alone, NULL, &checkpoint, &nothing, &err));
     assert_int_equal(alone.sites, 1 << QK_SITE_WEIGHT);
     assert_int_equal(alone.rows, 0);
     assert_int_equal(alone.tokens_seen, 3456);
@@ -302,6 +303,63 @@ static void any_model_gives_the_same(void **state)
     qk_model_free(small);
     qk_model_free(trainer);
     free(tokens);
+}
+
+/* Layer by layer out of the file, and the whole model in memory. */
+static void assert_streams(const struct qk_config *c, struct qk_keys_plan plan)
+{
+    const char *path = in_folder("streamed.h5");
+    struct qk_checkpoint checkpoint;
+    struct qk_keys whole, streamed;
+    int32_t *tokens = some_tokens(plan.n_seq * plan.T, (int32_t)c->vocab_size);
+    plan.tokens = tokens;
+    assert_works(write_checkpoint(path, c, 0, 0, &err));
+    assert_works(qk_checkpoint_open(&checkpoint, path, &err));
+    struct qk_model *m = qk_model_create(device, c, 1, plan.T, false, false, &err);
+    assert_non_null(m);
+    assert_works(qk_model_load(m, &checkpoint, &err));
+    assert_works(qk_keys_gather(&whole, device, m, c, &plan, &err));
+    whole.step = checkpoint.step;
+    whole.tokens_seen = checkpoint.tokens_seen;
+    assert_works(qk_keys_stream(&streamed, device, &checkpoint, &plan, &err));
+    assert_same(&whole, &streamed);
+    qk_keys_free(&whole);
+    qk_keys_free(&streamed);
+    qk_model_free(m);
+    qk_checkpoint_close(&checkpoint);
+    free(tokens);
+}
+
+static void streams_the_same_bits(void **state)
+{
+    (void)state;
+    for (int norm = QK_NORM_LEARNED; norm <= QK_NORM_NONE; norm++)
+        for (int other = 0; other < 2; other++) {
+            struct qk_config c = small_config();
+            c.qk_norm = (enum qk_norm_kind)norm;
+            c.n_layers = 3;
+            c.ffn = other ? QK_SWIGLU : QK_RELU2;
+            c.tie_embeddings = !other;
+            assert_streams(&c, (struct qk_keys_plan){.n_seq = 3,
+                                                     .T = 50,
+                                                     .sites = QK_ALL_SITES,
+                                                     .skip_first = other,
+                                                     .full = other});
+        }
+    struct qk_config c = small_config();
+    c.vocab_size = 40000; /* its table is read in pieces */
+    assert_streams(&c, (struct qk_keys_plan){.n_seq = 2, .T = 300, .sites = QK_ALL_SITES});
+    c.vocab_size = 40;
+    int32_t wrong[4] = {0, 1, 40, 2};
+    struct qk_checkpoint checkpoint;
+    struct qk_keys k;
+    const struct qk_keys_plan plan = {.tokens = wrong, .n_seq = 1, .T = 4, .sites = QK_ALL_SITES};
+    const char *path = in_folder("streamed.h5");
+    assert_works(write_checkpoint(path, &c, 0, 0, &err));
+    assert_works(qk_checkpoint_open(&checkpoint, path, &err));
+    assert_int_equal(qk_keys_stream(&k, device, &checkpoint, &plan, &err), -1);
+    assert_string_equal(err.text, "a token of the batch is outside the vocabulary");
+    qk_checkpoint_close(&checkpoint);
 }
 
 static void loads_either_kind(void **state)
@@ -443,6 +501,7 @@ int main(void)
         cmocka_unit_test(round_trip),
         cmocka_unit_test(threads_and_skipping_change_no_bit),
         cmocka_unit_test(any_model_gives_the_same),
+        cmocka_unit_test(streams_the_same_bits),
         cmocka_unit_test(loads_either_kind),
         cmocka_unit_test(refuses_bad_dumps),
         cmocka_unit_test(names_of_sites),
