@@ -89,6 +89,7 @@ static struct qk_h5 *new_handle(const char *path)
 
 static void free_handle(struct qk_h5 *f)
 {
+    qk_h5_room_free(&f->room);
     free(f->path);
     free(f);
 }

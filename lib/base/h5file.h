@@ -2,8 +2,8 @@
  *
  *   h5.c       opening, closing, what is there, errors     h5type.c   number types
  *   h5read.c   arrays, reading                             h5write.c  arrays, writing
- *   h5attr.c   attributes                                  h5chunk.c  whole arrays on all threads
- *   h5zstd.c   the zstd filter
+ *   h5attr.c   attributes                                  h5zstd.c   the zstd filter
+ *   h5chunk.c, h5chunkread.c   arrays on all threads
  */
 #ifndef QK_BASE_H5FILE_H
 #define QK_BASE_H5FILE_H
@@ -11,6 +11,7 @@
 #include <hdf5.h>
 
 #include "base/h5.h"
+#include "base/h5chunk.h"
 
 struct qk_out;
 
@@ -18,6 +19,7 @@ struct qk_h5 {
     hid_t id;
     char *path;
     struct qk_out *out; /* NULL when reading */
+    struct qk_h5_room room;
 };
 
 /* Store "PATH: OBJECT what (HDF5's innermost reason)"; OBJECT may be NULL.  Returns -1. */

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/h5chunk.h"
 #include "base/h5zstd.h"
 
 /* ---- what HDF5 believes without looking ---- */
@@ -44,7 +43,11 @@ static bool chunk_fits(hid_t set, const struct cut *c, const hsize_t *start)
 {
     unsigned skipped = 0;
     haddr_t where = HADDR_UNDEF;
-    hsize_t size = 0, need = c->bytes;
+    hsize_t size = 0, need = c->bytes, most = c->bytes;
+    for (int i = 0; i < c->filters; i++)
+        most += c->filter[i] == H5Z_FILTER_FLETCHER32 ? QK_H5_SUM : 0;
+    if (H5Dget_chunk_storage_size(set, start, &size) >= 0 && size >= most)
+        return true; /* whatever was skipped, which HDF5 takes far longer to tell */
     if (H5Dget_chunk_info_by_coord(set, start, &skipped, &where, &size) < 0)
         return false;
     if (where == HADDR_UNDEF || size == 0) /* never written: the fill value */
@@ -53,16 +56,17 @@ static bool chunk_fits(hid_t set, const struct cut *c, const hsize_t *start)
         if (skipped & 1u << i)
             continue;
         if (c->filter[i] == H5Z_FILTER_FLETCHER32)
-            need += 4;
+            need += QK_H5_SUM;
         else if (c->filter[i] != H5Z_FILTER_SHUFFLE)
             return true;
     }
     return size >= need;
 }
 
-static bool chunks_fit(hid_t set, const struct cut *c)
+/* Those that hold rows first .. end-1 along dimension 0. */
+static bool chunks_fit(hid_t set, const struct cut *c, hsize_t first, hsize_t end)
 {
-    hsize_t start[H5S_MAX_RANK] = {0};
+    hsize_t start[H5S_MAX_RANK] = {first / c->chunk[0] * c->chunk[0]};
     if (c->filters == 0) /* then HDF5 knows the size by itself */
         return true;
     for (int d = c->rank - 1; d >= 0;) {
@@ -70,7 +74,7 @@ static bool chunks_fit(hid_t set, const struct cut *c)
             return false;
         for (d = c->rank - 1; d >= 0; d--) { /* the next one, the last dimension first */
             start[d] += c->chunk[d];
-            if (start[d] < c->dims[d])
+            if (start[d] < (d ? c->dims[d] : end))
                 break;
             start[d] = 0;
         }
@@ -86,25 +90,43 @@ static bool is_stored_as(hid_t set, enum qk_type type)
     return same;
 }
 
-static int read_selected(struct qk_h5 *f, const char *object, hid_t set, enum qk_type type,
-                         hid_t memory_space, hid_t file_space, int64_t count, void *to,
-                         struct qk_err *err)
+/* Rows along dimension 0: all of them, or some. */
+struct rows {
+    hsize_t first, count;
+};
+
+/* `count` elements of the rows, by HDF5 itself. */
+static int read_plainly(struct qk_h5 *f, const char *object, hid_t set, enum qk_type type,
+                        const struct qk_array_info *info, struct rows rows, int64_t count, void *to,
+                        struct qk_err *err)
 {
     const bool half = is_stored_as(set, QK_BF16) && type == QK_F32;
     void *at = half ? (char *)to + 2 * count : to; /* widened from there */
     struct cut cut;
     const bool chunked = cut_of(set, &cut);
-    if (chunked && !chunks_fit(set, &cut))
+    if (chunked && !chunks_fit(set, &cut, rows.first, rows.first + rows.count))
         return qk_fail(err, "%s: %s cannot be read (a chunk has the wrong size)", f->path, object);
+    hid_t from = H5S_ALL, memory = H5S_ALL;
+    if (info->rank > 0) {
+        hsize_t start[QK_MOST_DIMS] = {rows.first}, n[QK_MOST_DIMS] = {rows.count};
+        for (int i = 1; i < info->rank; i++)
+            n[i] = (hsize_t)info->dims[i];
+        from = H5Dget_space(set);
+        memory = H5Screate_simple(info->rank, n, NULL);
+        H5Sselect_hyperslab(from, H5S_SELECT_SET, start, NULL, n, NULL);
+    }
     qk_h5_zstd_expect(chunked ? cut.bytes : 0);
-    herr_t bad = H5Dread(set, qk_h5_native(half ? QK_BF16 : type), memory_space, file_space,
-                         H5P_DEFAULT, at);
+    herr_t bad = H5Dread(set, qk_h5_native(half ? QK_BF16 : type), memory, from, H5P_DEFAULT, at);
     qk_h5_zstd_expect(0);
     if (bad < 0)
-        return qk_h5_fail(err, f, object, "cannot be read");
-    if (half)
+        qk_h5_fail(err, f, object, "cannot be read");
+    if (info->rank > 0) {
+        H5Sclose(memory);
+        H5Sclose(from);
+    }
+    if (bad >= 0 && half)
         qk_bf16_widen(to, count);
-    return 0;
+    return bad < 0 ? -1 : 0;
 }
 
 /* An existing array whose numbers `type` can take, or H5I_INVALID_HID with a sentence. */
@@ -124,21 +146,42 @@ static hid_t open_convertible(struct qk_h5 *f, const char *object, enum qk_type 
     return H5I_INVALID_HID;
 }
 
-/* The same array by the parallel path, when it is laid out for it and needs no conversion: 1 when
+/* The same by the parallel path, when the array is laid out for it and needs no conversion: 1 when
  * read, 0 when the ordinary path must be taken. */
 static int read_chunks(struct qk_h5 *f, const char *object, hid_t set, enum qk_type type,
-                       int64_t count, void *to, struct qk_err *err)
+                       struct rows rows, int64_t count, void *to, struct qk_err *err)
 {
     struct qk_h5_layout layout;
     const bool half = is_stored_as(set, QK_BF16) && type == QK_F32;
     if (!(half || is_stored_as(set, type)) || !qk_h5_chunk_layout(set, &layout))
         return 0;
     const char *reason;
-    if (qk_h5_read_chunks(set, &layout, half ? (char *)to + 2 * count : to, &reason) != 0)
+    if (qk_h5_read_chunks(set, &layout, rows.first, rows.count, half ? (char *)to + 2 * count : to,
+                          &reason) != 0)
         return reason ? qk_fail(err, "%s: %s cannot be read (%s)", f->path, object, reason) : 0;
     if (half)
         qk_bf16_widen(to, count);
     return 1;
+}
+
+static int read_rows(struct qk_h5 *f, const char *object, hid_t set, enum qk_type type,
+                     const struct qk_array_info *info, struct rows rows, void *to,
+                     struct qk_err *err)
+{
+    int64_t count = (int64_t)rows.count;
+    for (int i = 1; i < info->rank; i++)
+        count *= info->dims[i];
+    if (count == 0)
+        return 0;
+    const int got = read_chunks(f, object, set, type, rows, count, to, err);
+    if (got != 0)
+        return got < 0 ? -1 : 0;
+    return read_plainly(f, object, set, type, info, rows, count, to, err);
+}
+
+static struct rows all_rows(const struct qk_array_info *info)
+{
+    return (struct rows){0, info->rank > 0 ? (hsize_t)info->dims[0] : 1};
 }
 
 int qk_h5_read(struct qk_h5 *f, const char *object, enum qk_type type, int64_t count, void *to,
@@ -152,13 +195,10 @@ int qk_h5_read(struct qk_h5 *f, const char *object, enum qk_type type, int64_t c
     if (info.count != count)
         bad = qk_fail(err, "%s: %s has %" PRId64 " elements, expected %" PRId64, f->path, object,
                       info.count, count);
-    if (!bad && count > 0) {
-        int got = read_chunks(f, object, set, type, count, to, err);
-        bad = got < 0 || (got == 0 && read_selected(f, object, set, type, H5S_ALL, H5S_ALL, count,
-                                                    to, err) != 0);
-    }
+    else
+        bad = read_rows(f, object, set, type, &info, all_rows(&info), to, err);
     H5Dclose(set);
-    return bad ? -1 : 0;
+    return bad;
 }
 
 static void shape_text(char *text, size_t size, int rank, const int64_t *dims)
@@ -171,19 +211,28 @@ static void shape_text(char *text, size_t size, int rank, const int64_t *dims)
         snprintf(text, size, "scalar");
 }
 
+static int check_shape(const struct qk_h5 *f, const char *object, const struct qk_array_info *info,
+                       int rank, const int64_t *dims, struct qk_err *err)
+{
+    if (info->rank == rank && memcmp(info->dims, dims, (size_t)rank * sizeof *dims) == 0)
+        return 0;
+    char is[100], should[100];
+    shape_text(is, sizeof is, info->rank, info->dims);
+    shape_text(should, sizeof should, rank, dims);
+    return qk_fail(err, "%s: %s has shape %s, expected %s", f->path, object, is, should);
+}
+
 int qk_h5_read_shaped(struct qk_h5 *f, const char *object, enum qk_type type, int rank,
                       const int64_t *dims, void *to, struct qk_err *err)
 {
     struct qk_array_info info;
-    if (qk_h5_info(f, object, &info, err) != 0)
+    hid_t set = open_convertible(f, object, type, &info, err);
+    if (set < 0)
         return -1;
-    if (info.rank != rank || memcmp(info.dims, dims, (size_t)rank * sizeof *dims) != 0) {
-        char is[100], should[100];
-        shape_text(is, sizeof is, info.rank, info.dims);
-        shape_text(should, sizeof should, rank, dims);
-        return qk_fail(err, "%s: %s has shape %s, expected %s", f->path, object, is, should);
-    }
-    return qk_h5_read(f, object, type, info.count, to, err);
+    int bad = check_shape(f, object, &info, rank, dims, err) ||
+              read_rows(f, object, set, type, &info, all_rows(&info), to, err);
+    H5Dclose(set);
+    return bad ? -1 : 0;
 }
 
 int qk_h5_read_rows(struct qk_h5 *f, const char *object, enum qk_type type, int64_t first,
@@ -197,17 +246,9 @@ int qk_h5_read_rows(struct qk_h5 *f, const char *object, enum qk_type type, int6
     if (info.rank < 1 || first < 0 || count < 0 || first > info.dims[0] - count)
         bad = qk_fail(err, "%s: %s has no rows %" PRId64 " to %" PRId64, f->path, object, first,
                       first + count - 1);
-    if (!bad && info.count > 0 && count > 0) {
-        hsize_t from[QK_MOST_DIMS] = {(hsize_t)first}, n[QK_MOST_DIMS];
-        for (int i = 0; i < info.rank; i++)
-            n[i] = (hsize_t)(i ? info.dims[i] : count);
-        hid_t file_space = H5Dget_space(set), memory = H5Screate_simple(info.rank, n, NULL);
-        H5Sselect_hyperslab(file_space, H5S_SELECT_SET, from, NULL, n, NULL);
-        bad = read_selected(f, object, set, type, memory, file_space,
-                            info.count / info.dims[0] * count, to, err);
-        H5Sclose(memory);
-        H5Sclose(file_space);
-    }
+    else
+        bad = read_rows(f, object, set, type, &info, (struct rows){(hsize_t)first, (hsize_t)count},
+                        to, err);
     H5Dclose(set);
-    return bad ? -1 : 0;
+    return bad;
 }

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "base/h5chunk.h"
 #include "base/h5zstd.h"
 
 enum {
@@ -73,7 +72,8 @@ int qk_h5_write(struct qk_h5 *f, const char *object, enum qk_type type, int rank
     hid_t space = H5Screate_simple(rank, size, NULL), list = creation_list(rank, chunk, zstd_level);
     hid_t set = create_array(f, object, type, space, list);
     uint16_t *bits = type == QK_BF16 ? qk_bf16_narrow(from, count) : NULL;
-    int bad = set < 0 || (count > 0 && qk_h5_write_chunks(set, &layout, bits ? bits : from) != 0);
+    int bad = set < 0 ||
+              (count > 0 && qk_h5_write_chunks(set, &layout, bits ? bits : from, &f->room) != 0);
     if (bad)
         qk_h5_fail(err, f, object, "cannot be written");
     free(bits);

@@ -73,6 +73,64 @@ static void round_trip(void **state)
     unlink(path);
 }
 
+/* Rows that begin and end anywhere in chunks: the same as out of the whole array. */
+static void rows_of(struct qk_h5 *f, const char *object, enum qk_type type, const int64_t *dims,
+                    int rank)
+{
+    struct qk_err err;
+    int64_t each = 1, rows = dims[0];
+    for (int i = 1; i < rank; i++)
+        each *= dims[i];
+    const size_t size = qk_type_size(type);
+    char *whole = qk_alloc((size_t)(rows * each), size);
+    char *some = qk_alloc((size_t)(rows * each), size);
+    assert_works(qk_h5_read_shaped(f, object, type, rank, dims, whole, &err));
+    const int64_t firsts[] = {0, 1, rows / 3, rows / 2, rows - 1};
+    for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++)
+        for (int64_t count = rows - firsts[i]; count > 0; count = count * 2 / 5) {
+            memset(some, 1, (size_t)(rows * each) * size);
+            assert_works(qk_h5_read_rows(f, object, type, firsts[i], count, some, &err));
+            assert_memory_equal(some, whole + (size_t)(firsts[i] * each) * size,
+                                (size_t)(count * each) * size);
+        }
+    assert_works(qk_h5_read_rows(f, object, type, rows, 0, some, &err));
+    assert_int_equal(qk_h5_read_rows(f, object, type, rows - 1, 2, some, &err), -1);
+    free(whole);
+    free(some);
+}
+
+static void rows_of_many_chunks(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    static const int64_t flat[] = {700001}, wide[] = {1100, 601}, deep[] = {3, 500, 901};
+    const int64_t most = deep[0] * deep[1] * deep[2];
+    float *x = qk_alloc((size_t)most, sizeof *x);
+    for (int64_t i = 0; i < most; i++)
+        x[i] = (float)(i * 7919 % 100003) - 5000;
+    struct qk_h5 *f = qk_h5_create(path, &err);
+    assert_non_null(f);
+    for (int zstd = 0; zstd < 2; zstd++) {
+        char name[3][16];
+        for (int i = 0; i < 3; i++)
+            snprintf(name[i], sizeof name[i], "/%d%c", zstd, "fwd"[i]);
+        assert_works(qk_h5_write(f, name[0], QK_F32, 1, flat, QK_F32, x, zstd, &err));
+        assert_works(qk_h5_write(f, name[1], QK_BF16, 2, wide, QK_F32, x, zstd, &err));
+        assert_works(qk_h5_write(f, name[2], QK_F32, 3, deep, QK_F32, x, zstd, &err));
+    }
+    assert_works(qk_h5_commit(f, &err));
+    free(x);
+    assert_non_null(f = qk_h5_open(path, &err));
+    for (int zstd = 0; zstd < 2; zstd++) {
+        rows_of(f, zstd ? "/1f" : "/0f", QK_F32, flat, 1);
+        rows_of(f, zstd ? "/1w" : "/0w", QK_F32, wide, 2);
+        rows_of(f, zstd ? "/1d" : "/0d", QK_F32, deep, 3);
+        rows_of(f, zstd ? "/1d" : "/0d", QK_F64, deep, 3); /* converted: not by the fast path */
+    }
+    qk_h5_close(f);
+    unlink(path);
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -305,9 +363,11 @@ static void disk_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip), cmocka_unit_test(refusals),    cmocka_unit_test(damage),
-        cmocka_unit_test(same_bytes), cmocka_unit_test(chunked),     cmocka_unit_test(disk_full),
-        cmocka_unit_test(checksums),  cmocka_unit_test(many_chunks),
+        cmocka_unit_test(round_trip),  cmocka_unit_test(rows_of_many_chunks),
+        cmocka_unit_test(refusals),    cmocka_unit_test(damage),
+        cmocka_unit_test(same_bytes),  cmocka_unit_test(chunked),
+        cmocka_unit_test(disk_full),   cmocka_unit_test(checksums),
+        cmocka_unit_test(many_chunks),
     };
     return cmocka_run_group_tests_name("h5", tests, NULL, NULL);
 }
