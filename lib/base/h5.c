@@ -212,15 +212,16 @@ bool qk_h5_has(struct qk_h5 *f, const char *object)
 
 hid_t qk_h5_open_array(struct qk_h5 *f, const char *object, struct qk_err *err)
 {
-    if (!qk_h5_has(f, object)) {
-        qk_fail(err, "%s: has no %s", f->path, object);
-        return H5I_INVALID_HID;
-    }
     hid_t set = H5Dopen2(f->id, object, H5P_DEFAULT);
-    if (set < 0)
+    if (set >= 0)
+        return set;
+    if (!qk_h5_has(f, object)) /* asked only now: it looks up every group on the way */
+        qk_fail(err, "%s: has no %s", f->path, object);
+    else
         qk_h5_fail(err, f, object, "is not an array");
-    return set;
+    return H5I_INVALID_HID;
 }
+
 int qk_h5_describe(struct qk_h5 *f, const char *object, hid_t set, struct qk_array_info *info,
                    struct qk_err *err)
 {

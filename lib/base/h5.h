@@ -70,6 +70,11 @@ int qk_h5_read_shaped(struct qk_h5 *file, const char *object, enum qk_type type,
 int qk_h5_read_rows(struct qk_h5 *file, const char *object, enum qk_type type, int64_t first,
                     int64_t count, void *to, struct qk_err *err);
 
+/* The same of an array of the shape given, as QK_F32, and whether all of them are finite (each is
+ * looked at while it is in the cache). */
+int qk_h5_read_floats(struct qk_h5 *file, const char *object, int rank, const int64_t *dims,
+                      int64_t first, int64_t count, float *to, bool *finite, struct qk_err *err);
+
 /* Attributes of the object ("/" is the file).  Text is malloc'd and must be valid UTF-8. */
 bool qk_h5_has_attr(struct qk_h5 *file, const char *object, const char *name);
 int qk_h5_attr_text(struct qk_h5 *file, const char *object, const char *name, char **text,

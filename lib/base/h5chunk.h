@@ -9,6 +9,7 @@
 #ifndef QK_BASE_H5CHUNK_H
 #define QK_BASE_H5CHUNK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,8 +55,9 @@ int qk_h5_write_chunks(int64_t set, const struct qk_h5_layout *layout, const voi
 int qk_h5_chunk_layout(int64_t set, struct qk_h5_layout *layout);
 /* Read `count` rows along dimension 0 from `first` on, from the chunks that hold them.  0, or -1
  * with *reason set when a chunk is damaged or unreadable, NULL when some chunk was never written or
- * skipped a filter: the ordinary path knows what to do with it. */
+ * skipped a filter: the ordinary path knows what to do with it.  *finite, unless NULL: whether all
+ * are finite float32 numbers. */
 int qk_h5_read_chunks(int64_t set, const struct qk_h5_layout *layout, uint64_t first,
-                      uint64_t count, void *to, const char **reason);
+                      uint64_t count, void *to, bool *finite, const char **reason);
 
 #endif

@@ -1,7 +1,6 @@
-#include "base/h5chunk.h"
+#include "base/h5file.h"
 
 #include <errno.h>
-#include <hdf5.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,9 +125,9 @@ static bool read_at(int fd, void *to, size_t bytes, haddr_t from)
 }
 
 /* A chunk without zstd: straight to its place, each piece summed when it has just been read.  What
- * the chunk has beyond `bytes` is padding. */
+ * the chunk has beyond `bytes` is padding.  *finite becomes false when a float is not. */
 static const char *read_plain(int fd, const struct found *chunk, unsigned char *to, size_t bytes,
-                              size_t whole, unsigned char *scratch)
+                              size_t whole, unsigned char *scratch, bool *finite)
 {
     struct qk_fletcher s = {0, 0};
     unsigned char sum[QK_H5_SUM];
@@ -143,6 +142,8 @@ static const char *read_plain(int fd, const struct found *chunk, unsigned char *
         if (!read_at(fd, piece, n, chunk->where + at))
             return unreadable;
         qk_fletcher_add(&s, piece, n);
+        if (finite && inside && !qk_all_finite((const float *)(const void *)piece, n / 4))
+            *finite = false;
         at += n;
     }
     if (!read_at(fd, sum, QK_H5_SUM, chunk->where + whole))
@@ -208,40 +209,49 @@ static void keep_part(const struct wanted *k, const struct piece *p, const unsig
 
 /* A chunk as stored, at raw; scratch of three chunks. */
 static const char *decode_piece(const struct wanted *k, const struct piece *p, unsigned char *raw,
-                                size_t n, unsigned char *scratch)
+                                size_t n, unsigned char *scratch, bool *finite)
 {
     const size_t whole = k->w.chunk_bytes;
     unsigned char *to = p->whole ? p->to : scratch + 2 * whole;
     const char *bad = decode(to, p->bytes, raw, n, scratch, whole, k->l);
     if (!bad && !p->whole)
         keep_part(k, p, to);
+    if (!bad && finite) {
+        const size_t from = p->at > k->from ? p->at : k->from;
+        const size_t end = p->at + p->bytes < k->end ? p->at + p->bytes : k->end;
+        const void *at = k->to + (from - k->from);
+        *finite = *finite && qk_all_finite(at, (int64_t)((end - from) / sizeof(float)));
+    }
     return bad;
 }
 
 /* ---- reading past the library ---- */
 
 static const char *read_piece(int fd, const struct found *found, const struct wanted *k,
-                              const struct piece *p, size_t raw, unsigned char *scratch)
+                              const struct piece *p, size_t raw, unsigned char *scratch,
+                              bool *finite)
 {
     if (k->l->zstd_level == 0 && p->whole && p->bytes % 2 == 0) /* pieces of whole words */
-        return read_plain(fd, found, p->to, p->bytes, k->w.chunk_bytes, scratch);
+        return read_plain(fd, found, p->to, p->bytes, k->w.chunk_bytes, scratch, finite);
     if (!read_at(fd, scratch, found->size, found->where))
         return unreadable;
-    return decode_piece(k, p, scratch, found->size, scratch + raw);
+    return decode_piece(k, p, scratch, found->size, scratch + raw, finite);
 }
 
 /* All chunks on all threads; `raw` bytes hold the largest as stored. */
-static const char *read_found(int fd, const struct found *found, const struct wanted *k, size_t raw)
+static const char *read_found(int fd, const struct found *found, const struct wanted *k, size_t raw,
+                              bool *finite)
 {
     const char *reason = NULL;
     int64_t first_bad = (int64_t)k->count;
-#pragma omp parallel if (k->count > 1)
+    bool all = true;
+#pragma omp parallel if (k->count > 1) reduction(&& : all)
     {
         unsigned char *scratch = qk_alloc(raw + 3 * k->w.chunk_bytes, 1);
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < (int64_t)k->count; i++) {
             const struct piece p = piece_of(k, (uint64_t)i);
-            const char *bad = read_piece(fd, &found[i], k, &p, raw, scratch);
+            const char *bad = read_piece(fd, &found[i], k, &p, raw, scratch, finite ? &all : NULL);
 #pragma omp critical(h5chunk_reason)
             if (bad && i < first_bad) {
                 first_bad = i;
@@ -250,6 +260,8 @@ static const char *read_found(int fd, const struct found *found, const struct wa
         }
         free(scratch);
     }
+    if (finite)
+        *finite = all;
     return reason;
 }
 
@@ -272,7 +284,7 @@ static size_t find_chunks(struct found *found, hid_t set, const struct wanted *k
 }
 
 /* 1 when read, 0 when the library has to do it, else -1 and a reason. */
-static int read_past(hid_t set, const struct wanted *k, const char **reason)
+static int read_past(hid_t set, const struct wanted *k, bool *finite, const char **reason)
 {
     const uint64_t all = k->w.slabs * k->w.per_slab;
     int fd = k->count <= MOST_STEPS / all ? descriptor(set) : -1;
@@ -281,7 +293,7 @@ static int read_past(hid_t set, const struct wanted *k, const char **reason)
     struct found *found = qk_alloc(k->count, sizeof *found);
     const size_t raw = find_chunks(found, set, k);
     if (raw)
-        *reason = read_found(fd, found, k, raw);
+        *reason = read_found(fd, found, k, raw, finite);
     free(found);
     return *reason ? -1 : raw != 0;
 }
@@ -305,12 +317,13 @@ static size_t largest_chunk(hid_t set, const struct wanted *k)
 
 /* Up to BATCH chunks from the i-th on: fetched one by one, decoded on all threads. */
 static const char *read_batch(hid_t set, const struct wanted *k, uint64_t i, size_t raw,
-                              unsigned char *memory)
+                              unsigned char *memory, bool *finite)
 {
     const size_t each = raw + 3 * k->w.chunk_bytes;
     const int n = k->count - i < BATCH ? (int)(k->count - i) : BATCH;
     hsize_t stored[BATCH];
     const char *bad[BATCH] = {0}, *reason = NULL;
+    bool all = true;
     for (int b = 0; b < n; b++) {
         const struct piece p = piece_of(k, i + (uint64_t)b);
         uint32_t skipped = 0;
@@ -319,23 +332,25 @@ static const char *read_batch(hid_t set, const struct wanted *k, uint64_t i, siz
             skipped)
             return unreadable;
     }
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) reduction(&& : all)
     for (int b = 0; b < n; b++) {
         const struct piece p = piece_of(k, i + (uint64_t)b);
         unsigned char *at = memory + (size_t)b * each;
-        bad[b] = decode_piece(k, &p, at, stored[b], at + raw);
+        bad[b] = decode_piece(k, &p, at, stored[b], at + raw, finite ? &all : NULL);
     }
+    if (finite)
+        *finite = *finite && all;
     for (int b = 0; b < n; b++)
         reason = reason ? reason : bad[b];
     return reason;
 }
 
 int qk_h5_read_chunks(int64_t set, const struct qk_h5_layout *l, uint64_t first, uint64_t count,
-                      void *to, const char **reason)
+                      void *to, bool *finite, const char **reason)
 {
     const struct wanted k = wanted_of(l, first, count, to);
     *reason = NULL;
-    int done = read_past(set, &k, reason);
+    int done = read_past(set, &k, finite, reason);
     if (done != 0)
         return done < 0 ? -1 : 0;
     const size_t raw = largest_chunk(set, &k);
@@ -344,7 +359,7 @@ int qk_h5_read_chunks(int64_t set, const struct qk_h5_layout *l, uint64_t first,
     const uint64_t batch = k.count < BATCH ? k.count : BATCH;
     unsigned char *memory = qk_alloc(batch, raw + 3 * k.w.chunk_bytes);
     for (uint64_t i = 0; i < k.count && !*reason; i += BATCH)
-        *reason = read_batch(set, &k, i, raw, memory);
+        *reason = read_batch(set, &k, i, raw, memory, finite);
     free(memory);
     return *reason ? -1 : 0;
 }

@@ -38,6 +38,8 @@ void qk_bf16_widen(float *to, int64_t count);
 /* The 16-bit values of floats, rounded to nearest, ties to even; malloc'd. */
 uint16_t *qk_bf16_narrow(const float *from, int64_t count);
 
+bool qk_all_finite(const float *values, int64_t count);
+
 /* An existing array, or H5I_INVALID_HID with a sentence; its shape and type. */
 hid_t qk_h5_open_array(struct qk_h5 *f, const char *object, struct qk_err *err);
 int qk_h5_describe(struct qk_h5 *f, const char *object, hid_t set, struct qk_array_info *info,

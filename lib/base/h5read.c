@@ -147,9 +147,9 @@ static hid_t open_convertible(struct qk_h5 *f, const char *object, enum qk_type 
 }
 
 /* The same by the parallel path, when the array is laid out for it and needs no conversion: 1 when
- * read, 0 when the ordinary path must be taken. */
+ * read, 0 when the ordinary path must be taken.  *finite, unless NULL, is told of floats. */
 static int read_chunks(struct qk_h5 *f, const char *object, hid_t set, enum qk_type type,
-                       struct rows rows, int64_t count, void *to, struct qk_err *err)
+                       struct rows rows, int64_t count, void *to, bool *finite, struct qk_err *err)
 {
     struct qk_h5_layout layout;
     const bool half = is_stored_as(set, QK_BF16) && type == QK_F32;
@@ -157,26 +157,34 @@ static int read_chunks(struct qk_h5 *f, const char *object, hid_t set, enum qk_t
         return 0;
     const char *reason;
     if (qk_h5_read_chunks(set, &layout, rows.first, rows.count, half ? (char *)to + 2 * count : to,
-                          &reason) != 0)
+                          half ? NULL : finite, &reason) != 0)
         return reason ? qk_fail(err, "%s: %s cannot be read (%s)", f->path, object, reason) : 0;
     if (half)
         qk_bf16_widen(to, count);
+    if (half && finite)
+        *finite = qk_all_finite(to, count);
     return 1;
 }
 
 static int read_rows(struct qk_h5 *f, const char *object, hid_t set, enum qk_type type,
-                     const struct qk_array_info *info, struct rows rows, void *to,
+                     const struct qk_array_info *info, struct rows rows, void *to, bool *finite,
                      struct qk_err *err)
 {
     int64_t count = (int64_t)rows.count;
     for (int i = 1; i < info->rank; i++)
         count *= info->dims[i];
+    if (finite)
+        *finite = true;
     if (count == 0)
         return 0;
-    const int got = read_chunks(f, object, set, type, rows, count, to, err);
+    const int got = read_chunks(f, object, set, type, rows, count, to, finite, err);
     if (got != 0)
         return got < 0 ? -1 : 0;
-    return read_plainly(f, object, set, type, info, rows, count, to, err);
+    if (read_plainly(f, object, set, type, info, rows, count, to, err) != 0)
+        return -1;
+    if (finite)
+        *finite = qk_all_finite(to, count);
+    return 0;
 }
 
 static struct rows all_rows(const struct qk_array_info *info)
@@ -196,7 +204,7 @@ int qk_h5_read(struct qk_h5 *f, const char *object, enum qk_type type, int64_t c
         bad = qk_fail(err, "%s: %s has %" PRId64 " elements, expected %" PRId64, f->path, object,
                       info.count, count);
     else
-        bad = read_rows(f, object, set, type, &info, all_rows(&info), to, err);
+        bad = read_rows(f, object, set, type, &info, all_rows(&info), to, NULL, err);
     H5Dclose(set);
     return bad;
 }
@@ -230,9 +238,18 @@ int qk_h5_read_shaped(struct qk_h5 *f, const char *object, enum qk_type type, in
     if (set < 0)
         return -1;
     int bad = check_shape(f, object, &info, rank, dims, err) ||
-              read_rows(f, object, set, type, &info, all_rows(&info), to, err);
+              read_rows(f, object, set, type, &info, all_rows(&info), to, NULL, err);
     H5Dclose(set);
     return bad ? -1 : 0;
+}
+
+static int check_rows(const struct qk_h5 *f, const char *object, const struct qk_array_info *info,
+                      int64_t first, int64_t count, struct qk_err *err)
+{
+    if (info->rank >= 1 && first >= 0 && count >= 0 && first <= info->dims[0] - count)
+        return 0;
+    return qk_fail(err, "%s: %s has no rows %" PRId64 " to %" PRId64, f->path, object, first,
+                   first + count - 1);
 }
 
 int qk_h5_read_rows(struct qk_h5 *f, const char *object, enum qk_type type, int64_t first,
@@ -242,13 +259,24 @@ int qk_h5_read_rows(struct qk_h5 *f, const char *object, enum qk_type type, int6
     hid_t set = open_convertible(f, object, type, &info, err);
     if (set < 0)
         return -1;
-    int bad = 0;
-    if (info.rank < 1 || first < 0 || count < 0 || first > info.dims[0] - count)
-        bad = qk_fail(err, "%s: %s has no rows %" PRId64 " to %" PRId64, f->path, object, first,
-                      first + count - 1);
-    else
-        bad = read_rows(f, object, set, type, &info, (struct rows){(hsize_t)first, (hsize_t)count},
-                        to, err);
+    const struct rows rows = {(hsize_t)first, (hsize_t)count};
+    int bad = check_rows(f, object, &info, first, count, err) ||
+              read_rows(f, object, set, type, &info, rows, to, NULL, err);
     H5Dclose(set);
-    return bad;
+    return bad ? -1 : 0;
+}
+
+int qk_h5_read_floats(struct qk_h5 *f, const char *object, int rank, const int64_t *dims,
+                      int64_t first, int64_t count, float *to, bool *finite, struct qk_err *err)
+{
+    struct qk_array_info info;
+    hid_t set = open_convertible(f, object, QK_F32, &info, err);
+    if (set < 0)
+        return -1;
+    const struct rows rows = {(hsize_t)first, (hsize_t)count};
+    int bad = check_shape(f, object, &info, rank, dims, err) ||
+              check_rows(f, object, &info, first, count, err) ||
+              read_rows(f, object, set, QK_F32, &info, rows, to, finite, err);
+    H5Dclose(set);
+    return bad ? -1 : 0;
 }

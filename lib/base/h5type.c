@@ -1,5 +1,7 @@
 #include "base/h5file.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,4 +132,13 @@ uint16_t *qk_bf16_narrow(const float *from, int64_t count)
     for (int64_t i = 0; i < count; i++)
         to[i] = narrow_bf16(from[i]);
     return to;
+}
+
+bool qk_all_finite(const float *values, int64_t count)
+{
+    int64_t strange = 0;
+#pragma omp simd reduction(+ : strange)
+    for (int64_t i = 0; i < count; i++)
+        strange += !(fabsf(values[i]) <= FLT_MAX);
+    return strange == 0;
 }

@@ -1,6 +1,5 @@
 #include "model/checkpoint.h"
 
-#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -20,11 +19,11 @@ static int check_shape(struct qk_checkpoint *c, const struct qk_param *param, st
 {
     char path[MOST_PATH];
     weight_path(param, path);
-    if (!qk_h5_has(c->file, path))
-        return qk_fail(err, "%s: %s is missing", qk_h5_path(c->file), path);
     struct qk_array_info info;
     if (qk_h5_info(c->file, path, &info, err) != 0)
-        return -1;
+        return qk_h5_has(c->file, path)
+                   ? -1
+                   : qk_fail(err, "%s: %s is missing", qk_h5_path(c->file), path);
     if (!info.is_float)
         return qk_fail(err, "%s: %s holds integers, not floating-point numbers",
                        qk_h5_path(c->file), path);
@@ -127,15 +126,10 @@ void qk_checkpoint_close(struct qk_checkpoint *c)
     c->file = NULL;
 }
 
-/* Most are finite: all threads look whether any is not, and only then for the first. */
-static int check_finite(struct qk_checkpoint *c, const char *path, const float *values,
+static int check_finite(struct qk_checkpoint *c, const char *path, bool finite, const float *values,
                         int64_t count, int64_t first, struct qk_err *err)
 {
-    int64_t strange = 0;
-#pragma omp parallel for simd schedule(static) reduction(+ : strange) if (count > 1 << 16)
-    for (int64_t i = 0; i < count; i++)
-        strange += !(fabsf(values[i]) <= FLT_MAX);
-    for (int64_t i = 0; strange && i < count; i++)
+    for (int64_t i = 0; !finite && i < count; i++)
         if (!isfinite(values[i]))
             return qk_fail(err, "%s: %s holds a number that is not finite (element %" PRId64 ")",
                            qk_h5_path(c->file), path, first + i);
@@ -146,21 +140,25 @@ int qk_checkpoint_weights(struct qk_checkpoint *c, const struct qk_param *param,
                           struct qk_err *err)
 {
     char path[MOST_PATH];
+    bool finite;
     weight_path(param, path);
-    if (qk_h5_read_shaped(c->file, path, QK_F32, param->rank, param->dims, to, err) != 0)
+    if (qk_h5_read_floats(c->file, path, param->rank, param->dims, 0, param->dims[0], to, &finite,
+                          err) != 0)
         return -1;
-    return check_finite(c, path, to, param->count, 0, err);
+    return check_finite(c, path, finite, to, param->count, 0, err);
 }
 
 int qk_checkpoint_rows(struct qk_checkpoint *c, const struct qk_param *param, int64_t first,
                        int64_t count, float *to, struct qk_err *err)
 {
     char path[MOST_PATH];
+    bool finite;
     const int64_t cols = param->dims[1];
     weight_path(param, path);
-    if (qk_h5_read_rows(c->file, path, QK_F32, first, count, to, err) != 0)
+    if (qk_h5_read_floats(c->file, path, param->rank, param->dims, first, count, to, &finite,
+                          err) != 0)
         return -1;
-    return check_finite(c, path, to, count * cols, first * cols, err);
+    return check_finite(c, path, finite, to, count * cols, first * cols, err);
 }
 
 static int check_probe(const struct qk_checkpoint *c, const int32_t *tokens, int64_t count,

@@ -18,6 +18,7 @@
 #include "base/num.h"
 #include "base/progress.h"
 #include "base/threads.h"
+#include "compute/blas.h"
 #include "model/checkpoint.h"
 
 static const char CONFIG[] =
@@ -258,6 +259,7 @@ static void print(struct set *s, double seconds[MEASURES][MOST_RUNS], int runs)
 int main(int argc, char **argv)
 {
     int64_t threads = 0, runs = 5;
+    qk_blas_start(argv); /* as the tools do: it also shortens how long idle threads spin */
     const bool moments = argc > 2 && strcmp(argv[2], "moments") == 0;
     if (argc < 2 || argc > 5 || (argc > 2 && !moments && strcmp(argv[2], "weights") != 0) ||
         (argc > 3 && qk_parse_int(argv[3], 0, 1024, &threads, &err) != 0) ||
