@@ -23,14 +23,38 @@ void qk_provenance_free(struct qk_provenance *p)
     qk_out_forget_inputs();
 }
 
+/* The place of the path, -1 when it is not there. */
+static int find(const struct qk_provenance *p, const char *path)
+{
+    for (size_t i = 0; i < p->paths.count; i++)
+        if (strcmp(p->paths.at[i], path) == 0)
+            return (int)i;
+    return -1;
+}
+
+void qk_provenance_expect(struct qk_provenance *p, const char *path)
+{
+    qk_out_protect(path);
+    if (p->off || strcmp(path, "-") == 0 || find(p, path) >= 0)
+        return;
+    qk_strings_add(&p->paths, path);
+    qk_strings_add(&p->hashes, "");
+}
+
+void qk_provenance_found(struct qk_provenance *p, const char *path, const char *hex)
+{
+    int i = find(p, path);
+    if (i < 0)
+        return;
+    free(p->hashes.at[i]);
+    p->hashes.at[i] = qk_strdup(hex);
+}
+
 int qk_provenance_input(struct qk_provenance *p, const char *path, struct qk_err *err)
 {
     qk_out_protect(path);
-    if (p->off || strcmp(path, "-") == 0)
+    if (p->off || strcmp(path, "-") == 0 || find(p, path) >= 0)
         return 0;
-    for (size_t i = 0; i < p->paths.count; i++)
-        if (strcmp(p->paths.at[i], path) == 0)
-            return 0;
     char hex[QK_SHA256_HEX];
     if (qk_sha256_file(path, hex, err) != 0)
         return -1;

@@ -32,6 +32,11 @@ void qk_provenance_free(struct qk_provenance *p);
  * (qk_out_protect, also when off) until the provenance is freed. */
 int qk_provenance_input(struct qk_provenance *p, const char *path, struct qk_err *err);
 
+/* The same for an input that is hashed while it is read: its place in the order now, its hash when
+ * it is known (paths that were not expected are passed over). */
+void qk_provenance_expect(struct qk_provenance *p, const char *path);
+void qk_provenance_found(struct qk_provenance *p, const char *path, const char *hex);
+
 /* The JSON text, malloc'd; NULL when off. */
 char *qk_provenance_text(const struct qk_provenance *p);
 /* As attribute "provenance" of the file; nothing when off. */

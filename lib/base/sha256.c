@@ -23,22 +23,40 @@ void qk_sha256_bytes(const void *bytes, size_t n, char hex[QK_SHA256_HEX])
     to_hex(digest, hex);
 }
 
+struct qk_sha256 *qk_sha256_begin(void)
+{
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    EVP_DigestInit_ex(context, EVP_sha256(), NULL);
+    return (struct qk_sha256 *)context;
+}
+
+void qk_sha256_add(struct qk_sha256 *s, const void *bytes, size_t n)
+{
+    EVP_DigestUpdate((EVP_MD_CTX *)s, bytes, n);
+}
+
+void qk_sha256_end(struct qk_sha256 *s, char hex[QK_SHA256_HEX])
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    EVP_DigestFinal_ex((EVP_MD_CTX *)s, digest, NULL);
+    EVP_MD_CTX_free((EVP_MD_CTX *)s);
+    if (hex)
+        to_hex(digest, hex);
+}
+
 int qk_sha256_file(const char *path, char hex[QK_SHA256_HEX], struct qk_err *err)
 {
     enum { BLOCK = 1 << 20 };
     FILE *file = fopen(path, "rb");
     if (!file)
         return qk_fail_errno(err, "%s: cannot be opened", path);
-    unsigned char *block = qk_alloc(BLOCK, 1), digest[EVP_MAX_MD_SIZE];
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    EVP_DigestInit_ex(context, EVP_sha256(), NULL);
+    unsigned char *block = qk_alloc(BLOCK, 1);
+    struct qk_sha256 *s = qk_sha256_begin();
     size_t n;
     while ((n = fread(block, 1, BLOCK, file)) > 0)
-        EVP_DigestUpdate(context, block, n);
+        qk_sha256_add(s, block, n);
     int bad = ferror(file) ? qk_fail_errno(err, "%s: cannot be read", path) : 0;
-    EVP_DigestFinal_ex(context, digest, NULL);
-    to_hex(digest, hex);
-    EVP_MD_CTX_free(context);
+    qk_sha256_end(s, hex);
     fclose(file);
     free(block);
     return bad;

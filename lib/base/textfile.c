@@ -23,8 +23,9 @@ struct qk_textfile {
     z_stream gzip;
     lzma_stream xz;
     ZSTD_DStream *zstd;
-    struct qk_buffer lines; /* decoded bytes for qk_text_line: line_at .. size-1 are unread */
-    size_t line_at;
+    struct qk_buffer lines; /* decoded bytes read ahead: line_at .. size-1 are unread */
+    size_t line_at, most;   /* bytes of a line; 0: any number */
+    struct qk_sha256 *sum;  /* of the file's bytes as they are read; NULL: not wanted */
 };
 
 static int refill(struct qk_textfile *f, struct qk_err *err)
@@ -37,6 +38,8 @@ static int refill(struct qk_textfile *f, struct qk_err *err)
     f->at = 0;
     f->used = (size_t)n;
     f->file_ended = n == 0;
+    if (f->sum)
+        qk_sha256_add(f->sum, f->in, f->used);
     return 0;
 }
 
@@ -104,6 +107,8 @@ void qk_text_close(struct qk_textfile *f)
     if (f->fd > STDIN_FILENO)
         close(f->fd);
     qk_buffer_free(&f->lines);
+    if (f->sum)
+        qk_sha256_end(f->sum, NULL);
     free(f->in);
     free(f->path);
     free(f);
@@ -182,10 +187,8 @@ static int64_t decode(struct qk_textfile *f, void *to, size_t n, struct qk_err *
     return (int64_t)got;
 }
 
-int64_t qk_text_read(struct qk_textfile *f, void *to, size_t n, struct qk_err *err)
+static int64_t read_decoded(struct qk_textfile *f, void *to, size_t n, struct qk_err *err)
 {
-    if (n > BLOCK)
-        n = BLOCK;
     while (!f->done) {
         if (refill(f, err) != 0)
             return -1;
@@ -201,6 +204,20 @@ int64_t qk_text_read(struct qk_textfile *f, void *to, size_t n, struct qk_err *e
     return 0;
 }
 
+int64_t qk_text_read(struct qk_textfile *f, void *to, size_t n, struct qk_err *err)
+{
+    size_t ahead = f->lines.size - f->line_at;
+    if (n > BLOCK)
+        n = BLOCK;
+    if (ahead == 0)
+        return read_decoded(f, to, n, err);
+    if (n > ahead)
+        n = ahead;
+    memcpy(to, f->lines.at + f->line_at, n);
+    f->line_at += n;
+    return (int64_t)n;
+}
+
 static int more_lines(struct qk_textfile *f, struct qk_err *err)
 {
     struct qk_buffer *b = &f->lines;
@@ -210,7 +227,7 @@ static int more_lines(struct qk_textfile *f, struct qk_err *err)
         f->line_at = 0;
     }
     qk_grow(&b->at, &b->capacity, b->size + BLOCK + 1, 1);
-    int64_t got = qk_text_read(f, b->at + b->size, BLOCK, err);
+    int64_t got = read_decoded(f, b->at + b->size, BLOCK, err);
     if (got > 0)
         b->size += (size_t)got;
     return got < 0 ? -1 : got > 0;
@@ -230,6 +247,8 @@ int qk_text_line(struct qk_textfile *f, const char **line, size_t *n, struct qk_
             return 1;
         }
         searched = have;
+        if (f->most && have > f->most)
+            return QK_LINE_TOO_LONG;
         int more = more_lines(f, err);
         if (more < 0)
             return -1;
@@ -240,6 +259,45 @@ int qk_text_line(struct qk_textfile *f, const char **line, size_t *n, struct qk_
             return have > 0;
         }
     }
+}
+
+int qk_text_peek(struct qk_textfile *f, const char **line, size_t *n, struct qk_err *err)
+{
+    size_t from = 0, searched = 0; /* behind the empty lines; behind what is no line end */
+    for (;;) {
+        char *start = f->lines.at ? f->lines.at + f->line_at : NULL;
+        size_t have = f->lines.size - f->line_at;
+        while (searched <= from && from < have && start[from] == '\n')
+            searched = ++from;
+        char *end = have > searched ? memchr(start + searched, '\n', have - searched) : NULL;
+        searched = have;
+        *line = start ? start + from : NULL;
+        *n = end ? (size_t)(end - *line) : have - from;
+        if (end)
+            return 1;
+        if (f->most && have > f->most)
+            return QK_LINE_TOO_LONG;
+        int more = more_lines(f, err);
+        if (more <= 0)
+            return more < 0 ? -1 : have > from;
+    }
+}
+
+void qk_text_limit(struct qk_textfile *f, size_t most)
+{
+    f->most = most;
+}
+
+void qk_text_sum(struct qk_textfile *f)
+{
+    f->sum = qk_sha256_begin();
+    qk_sha256_add(f->sum, f->in, f->used); /* what the format was told by */
+}
+
+void qk_text_digest(struct qk_textfile *f, char hex[QK_SHA256_HEX])
+{
+    qk_sha256_end(f->sum, hex);
+    f->sum = NULL;
 }
 
 int qk_text_slurp(const char *path, struct qk_buffer *to, struct qk_err *err)
