@@ -63,55 +63,47 @@ struct qk_dochash qk_dochash(const void *text, size_t n, uint64_t seed)
 
 /* ---- the set ---- */
 
-static bool is_empty(struct qk_dochash h)
+/* What a slot holds of a hash. Zero marks empty slots: it shares with one. */
+static uint64_t rest_of(struct qk_dochash h)
 {
-    return h.high == 0 && h.low == 0;
+    return h.low ? h.low : 1;
 }
 
-/* The all-zero hash marks empty slots; the one text in 2^128 that has it shares with hash 1. */
-static struct qk_dochash never_empty(struct qk_dochash h)
+static uint64_t *find(uint64_t *slots, size_t size, uint64_t rest)
 {
-    h.low += is_empty(h);
-    return h;
-}
-
-static struct qk_dochash *find(struct qk_dochash *slots, size_t size, struct qk_dochash h)
-{
-    size_t i = (size_t)(((unsigned __int128)h.low * size) >> 64);
-    while (!is_empty(slots[i]) && (slots[i].high != h.high || slots[i].low != h.low))
+    size_t i = (size_t)(((unsigned __int128)rest * size) >> 64);
+    while (slots[i] && slots[i] != rest)
         i = i + 1 < size ? i + 1 : 0;
     return &slots[i];
 }
 
 bool qk_docset_add(struct qk_docset *set, struct qk_dochash hash)
 {
-    hash = never_empty(hash);
-    size_t k = hash.high >> 54;
-    size_t size = set->part[k].size;
-    if (10 * (set->part[k].count + 1) > 9 * size) { /* at most nine tenths full */
-        size_t bigger = size + size / 4 + 8;
-        struct qk_dochash *slots = qk_zalloc(bigger, sizeof *slots);
-        for (size_t i = 0; i < size; i++)
-            if (!is_empty(set->part[k].slots[i]))
-                *find(slots, bigger, set->part[k].slots[i]) = set->part[k].slots[i];
-        free(set->part[k].slots);
-        set->part[k].slots = slots;
-        set->part[k].size = bigger;
+    uint64_t rest = rest_of(hash);
+    struct qk_docset_part *part = &set->part[hash.high >> (64 - QK_DOCSET_BITS)];
+    if (10 * (part->count + 1) > 9 * part->size) { /* at most nine tenths full */
+        size_t bigger = part->size + part->size / 8 + 8;
+        uint64_t *slots = qk_zalloc(bigger, sizeof *slots);
+        for (size_t i = 0; i < part->size; i++)
+            if (part->slots[i])
+                *find(slots, bigger, part->slots[i]) = part->slots[i];
+        free(part->slots);
+        part->slots = slots;
+        part->size = bigger;
     }
-    struct qk_dochash *slot = find(set->part[k].slots, set->part[k].size, hash);
-    if (!is_empty(*slot))
+    uint64_t *slot = find(part->slots, part->size, rest);
+    if (*slot)
         return false;
-    *slot = hash;
-    set->part[k].count++;
+    *slot = rest;
+    part->count++;
     set->count++;
     return true;
 }
 
 bool qk_docset_has(const struct qk_docset *set, struct qk_dochash hash)
 {
-    hash = never_empty(hash);
-    size_t k = hash.high >> 54;
-    return set->part[k].size && !is_empty(*find(set->part[k].slots, set->part[k].size, hash));
+    const struct qk_docset_part *part = &set->part[hash.high >> (64 - QK_DOCSET_BITS)];
+    return part->size && *find(part->slots, part->size, rest_of(hash));
 }
 
 void qk_docset_free(struct qk_docset *set)
