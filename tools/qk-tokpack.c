@@ -179,6 +179,7 @@ static int open_corpus(const struct qk_tool *tool, const struct settings *s, str
                                         .field = s->field,
                                         .whole = s->encode,
                                         .repair = s->encode,
+                                        .once = s->tokenizer && !s->filter && !s->wish_count,
                                         .most_bytes = (size_t)(s->memory / 8)};
     struct qk_strings standard_input = {0};
     qk_strings_add(&standard_input, "-");
@@ -188,12 +189,16 @@ static int open_corpus(const struct qk_tool *tool, const struct settings *s, str
     return bad;
 }
 
-static int note_file(struct qk_provenance *p, const char *path, struct qk_err *err)
+/* A pipe is gone once it is read. */
+static bool is_lasting(const char *path)
 {
     struct stat st;
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* a pipe is gone once it is read */
-        return 0;
-    return qk_provenance_input(p, path, err);
+    return stat(path, &st) != 0 || S_ISREG(st.st_mode);
+}
+
+static int note_file(struct qk_provenance *p, const char *path, struct qk_err *err)
+{
+    return is_lasting(path) ? qk_provenance_input(p, path, err) : 0;
 }
 
 /* The files that a --tokenizer argument stands for. */
@@ -363,17 +368,22 @@ static int pack(struct qk_tool *tool, struct settings *s, const struct qk_tokeni
         return qk_fail(err, "%s: has no end-of-text token: name it with --eot, or use --no-eot",
                        s->tokenizer);
     for (size_t i = 0; i < given->count; i++)
-        if (note_file(&tool->provenance, given->at[i], err) != 0)
-            return -1;
+        if (is_lasting(given->at[i]))
+            qk_provenance_expect(&tool->provenance, given->at[i]);
     if ((s->tokenizer && note_tokenizer(&tool->provenance, s->tokenizer, err) != 0) ||
         (s->probe_from && note_file(&tool->provenance, s->probe_from, err) != 0))
         return -1;
     qk_progress_begin(&progress, "qk-tokpack", "documents", 0, 0, tool->quiet);
     int bad = qk_pack_write(&p, tool->out, &tool->provenance, err);
     qk_progress_end(&progress);
-    if (!bad)
-        print_summary(tool, &p);
-    return bad;
+    if (bad)
+        return bad;
+    const double seconds = qk_now() - progress.started, bytes = (double)p.bytes;
+    qk_tool_detail(tool, "%.1f MB of text in %.2f s: %.1f MB/s and %.2f million tokens/s",
+                   1e-6 * bytes, seconds, 1e-6 * bytes / seconds,
+                   1e-6 * (double)p.tokens / seconds);
+    print_summary(tool, &p);
+    return 0;
 }
 
 static int work(struct qk_tool *tool, struct settings *s, struct qk_err *err)

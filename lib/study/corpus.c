@@ -64,7 +64,7 @@ static bool can_be_reread(const char *path)
 static int add_input(struct qk_corpus *c, const char *path, struct qk_err *err)
 {
     qk_strings_add(&c->names, strcmp(path, "-") == 0 ? "standard input" : path);
-    if (can_be_reread(path)) {
+    if (c->options.once || can_be_reread(path)) {
         qk_strings_add(&c->paths, path);
         return 0;
     }
@@ -96,6 +96,7 @@ void qk_corpus_rewind(struct qk_corpus *c)
     qk_text_close(c->file);
     c->file = NULL;
     c->input = 0;
+    qk_strings_free(&c->sums);
 }
 
 void qk_corpus_close(struct qk_corpus *c)
@@ -106,10 +107,11 @@ void qk_corpus_close(struct qk_corpus *c)
     free(c->spools);
     qk_strings_free(&c->paths);
     qk_strings_free(&c->names);
+    qk_strings_free(&c->sums);
     qk_buffer_free(&c->text);
     qk_buffer_free(&c->held);
     qk_buffer_free(&c->raw);
-    qk_buffer_free(&c->repaired);
+    qk_corpus_work_free(&c->work);
     *c = (struct qk_corpus){0};
 }
 
@@ -146,8 +148,8 @@ static enum qk_text_format format_by_name(const char *path)
     return QK_FORMAT_AUTO;
 }
 
-/* Decide c->jsonl for the input; opens it for a look when its name does not tell. */
-static int decide_format(struct qk_corpus *c, const char *path, struct qk_err *err)
+/* Decide c->jsonl for the input, by a look at its first line when its name does not tell. */
+static int decide_format(struct qk_corpus *c, struct qk_err *err)
 {
     enum qk_text_format format = c->options.format;
     if (format == QK_FORMAT_AUTO)
@@ -155,15 +157,10 @@ static int decide_format(struct qk_corpus *c, const char *path, struct qk_err *e
     c->jsonl = format == QK_FORMAT_JSONL;
     if (format != QK_FORMAT_AUTO)
         return 0;
-    struct qk_textfile *f = qk_text_open(path, err);
     const char *line;
     size_t n;
-    int got = f ? 1 : -1;
-    do {
-        got = f ? qk_text_line(f, &line, &n, err) : -1;
-    } while (got > 0 && n == 0);
-    c->jsonl = got > 0 && qk_jsonl_is_object(line, n);
-    qk_text_close(f);
+    int got = qk_text_peek(c->file, &line, &n, err);
+    c->jsonl = got == 1 && qk_jsonl_is_object(line, n);
     return got < 0 ? -1 : 0;
 }
 
@@ -172,11 +169,24 @@ static int open_next(struct qk_corpus *c, struct qk_err *err)
     const char *path = c->paths.at[c->input++];
     c->line = c->offset = c->documents_in_file = 0;
     c->ended = c->holding = false;
-    c->raw.size = c->raw_at = 0;
-    if (decide_format(c, path, err) != 0)
-        return -1;
+    c->raw.size = c->raw_at = c->searched = 0;
     c->file = qk_text_open(path, err);
-    return c->file ? 0 : -1;
+    if (!c->file)
+        return -1;
+    if (c->sum)
+        qk_text_sum(c->file);
+    qk_text_limit(c->file, c->options.most_bytes);
+    return decide_format(c, err);
+}
+
+static void close_input(struct qk_corpus *c)
+{
+    char hex[QK_SHA256_HEX] = "";
+    if (c->sum)
+        qk_text_digest(c->file, hex);
+    qk_strings_add(&c->sums, hex);
+    qk_text_close(c->file);
+    c->file = NULL;
 }
 
 /* ---- documents ---- */
@@ -197,50 +207,16 @@ static int next_json_line(struct qk_corpus *c, struct qk_document *d, struct qk_
     while ((got = qk_text_line(c->file, &line, &n, err)) > 0) {
         c->line++;
         size_t blank = 0;
-        while (blank < n && strchr(" \t\r", line[blank]) && line[blank])
+        while (got == 1 && blank < n && strchr(" \t\r", line[blank]) && line[blank])
             blank++;
+        if (got == QK_LINE_TOO_LONG || n > c->options.most_bytes)
+            return too_large(c, c->line, err);
         if (blank == n)
             continue;
-        if (n > c->options.most_bytes)
-            return too_large(c, c->line, err);
-        if (c->options.repair && qk_utf8_check(line, n)) {
-            c->repaired.size = 0;
-            qk_uchar_repair(line, n, &c->repaired);
-            line = c->repaired.at;
-            n = c->repaired.size;
-        } else if (qk_utf8_check(line, n)) {
-            return qk_fail(err, "%s: line %lld is not valid UTF-8", name_of(c), (long long)c->line);
-        }
-        if (qk_jsonl_text(line, n, c->options.field, &c->text, err) != 0)
-            return qk_fail_in(err, "%s: line %lld: ", name_of(c), (long long)c->line);
-        if (c->text.size == 0)
-            return qk_fail(err, "%s: line %lld: '%s' is empty", name_of(c), (long long)c->line,
-                           c->options.field);
-        *d = (struct qk_document){c->text.at, c->text.size, name_of(c), c->line};
+        *d = (struct qk_document){line, n, name_of(c), c->line, 0, true};
         return 1;
     }
     return got;
-}
-
-/* Invalid bytes in plain text: repaired, or named by line and offset. */
-static int check_text(struct qk_corpus *c, struct qk_document *d, int64_t offset,
-                      struct qk_err *err)
-{
-    size_t bad = qk_utf8_check(d->text, d->size);
-    if (!bad)
-        return 1;
-    if (c->options.repair) {
-        c->repaired.size = 0;
-        qk_uchar_repair(d->text, d->size, &c->repaired);
-        d->text = c->repaired.at;
-        d->size = c->repaired.size;
-        return 1;
-    }
-    int64_t line = d->line;
-    for (size_t i = 0; i + 1 < bad; i++)
-        line += d->text[i] == '\n';
-    return qk_fail(err, "%s: line %lld is not valid UTF-8 (byte %lld of the text)", d->path,
-                   (long long)line, (long long)(offset + (int64_t)bad));
 }
 
 /* Lines up to two blank ones. */
@@ -261,6 +237,8 @@ static int next_paragraphs(struct qk_corpus *c, struct qk_document *d, struct qk
             if (got <= 0)
                 break;
             c->line++;
+            if (got == QK_LINE_TOO_LONG)
+                return too_large(c, end == 0 ? c->line : first_line, err);
             c->offset += (int64_t)n + 1;
         }
         size_t bare = n > 0 && line[n - 1] == '\r' ? n - 1 : n;
@@ -286,14 +264,14 @@ static int next_paragraphs(struct qk_corpus *c, struct qk_document *d, struct qk
     }
     if (got < 0 || end == 0)
         return got < 0 ? -1 : 0;
-    *d = (struct qk_document){c->text.at, end, name_of(c), first_line};
-    return check_text(c, d, first_offset, err);
+    *d = (struct qk_document){c->text.at, end, name_of(c), first_line, first_offset, false};
+    return 1;
 }
 
-/* Where the separator begins in s, or n. */
-static size_t find_separator(const struct qk_corpus *c, const char *s, size_t n)
+/* Where the separator begins in s, at `from` or later; n when it does not. */
+static size_t find_separator(const struct qk_corpus *c, const char *s, size_t n, size_t from)
 {
-    const char *at = s, *end = s + n;
+    const char *at = s + from, *end = s + n;
     size_t k = c->options.separator_size;
     while ((size_t)(end - at) >= k &&
            (at = memchr(at, c->options.separator[0], (size_t)(end - at) - k + 1)) != NULL) {
@@ -342,31 +320,33 @@ static int next_separated(struct qk_corpus *c, struct qk_document *d, struct qk_
     for (;;) {
         size_t left = c->raw.size - c->raw_at;
         const char *s = c->raw.at + c->raw_at;
-        size_t n = whole ? left : find_separator(c, s, left);
+        size_t n = whole ? left : find_separator(c, s, left, c->searched);
         if (n == left && !c->ended) {
             if (left > c->options.most_bytes)
                 return too_large(c, c->line + 1, err);
+            if (!whole && left >= c->options.separator_size) /* it may have begun */
+                c->searched = left - c->options.separator_size + 1;
             if (read_more(c, err) != 0)
                 return -1;
             continue;
         }
+        c->searched = 0;
         size_t from = 0, to = n;
         while (!whole && from < to && is_line_end(s[from]))
             from++;
         while (!whole && from < to && is_line_end(s[to - 1]))
             to--;
         advance(c, from);
-        *d = (struct qk_document){s + from, to - from, name_of(c), c->line + 1};
-        int64_t offset = c->offset;
+        *d = (struct qk_document){s + from, to - from, name_of(c), c->line + 1, c->offset, false};
         advance(c, n - from + (n < left ? c->options.separator_size : 0));
         if (d->size > 0)
-            return check_text(c, d, offset, err);
+            return 1;
         if (n == left)
             return 0;
     }
 }
 
-int qk_corpus_next(struct qk_corpus *c, struct qk_document *d, struct qk_err *err)
+int qk_corpus_raw(struct qk_corpus *c, struct qk_document *d, struct qk_err *err)
 {
     for (;;) {
         if (!c->file) {
@@ -378,15 +358,72 @@ int qk_corpus_next(struct qk_corpus *c, struct qk_document *d, struct qk_err *er
         int got = c->jsonl                                   ? next_json_line(c, d, err)
                   : c->options.separator || c->options.whole ? next_separated(c, d, err)
                                                              : next_paragraphs(c, d, err);
-        if (got != 0) {
-            c->documents_in_file += got > 0;
-            if (got > 0 && c->keeps && !c->keeps(c->keeps_context, d->text, d->size))
-                continue;
+        c->documents_in_file += got > 0;
+        if (got != 0)
             return got;
-        }
-        qk_text_close(c->file);
-        c->file = NULL;
+        close_input(c);
         if (c->documents_in_file == 0)
             return qk_fail(err, "%s: holds no text", name_of(c));
     }
+}
+
+/* ---- what is in them ---- */
+
+/* Invalid bytes in plain text, named by line and offset. */
+static int invalid_text(const struct qk_document *d, size_t bad, struct qk_err *err)
+{
+    int64_t line = d->line;
+    for (size_t i = 0; i + 1 < bad; i++)
+        line += d->text[i] == '\n';
+    return qk_fail(err, "%s: line %lld is not valid UTF-8 (byte %lld of the text)", d->path,
+                   (long long)line, (long long)(d->offset + (int64_t)bad));
+}
+
+static int take_json(const struct qk_corpus *c, struct qk_document *d, struct qk_buffer *text,
+                     struct qk_err *err)
+{
+    const char *field = c->options.field;
+    if (qk_jsonl_text(d->text, d->size, field, text, err) != 0)
+        return qk_fail_in(err, "%s: line %lld: ", d->path, (long long)d->line);
+    if (text->size == 0)
+        return qk_fail(err, "%s: line %lld: '%s' is empty", d->path, (long long)d->line, field);
+    d->text = text->at;
+    d->size = text->size;
+    return 0;
+}
+
+int qk_corpus_check(const struct qk_corpus *c, struct qk_corpus_work *work, struct qk_document *d,
+                    struct qk_err *err)
+{
+    size_t bad = qk_utf8_check(d->text, d->size);
+    if (bad && c->options.repair) {
+        work->repaired.size = 0;
+        qk_uchar_repair(d->text, d->size, &work->repaired);
+        d->text = work->repaired.at;
+        d->size = work->repaired.size;
+    } else if (bad && d->json) {
+        return qk_fail(err, "%s: line %lld is not valid UTF-8", d->path, (long long)d->line);
+    } else if (bad) {
+        return invalid_text(d, bad, err);
+    }
+    if (d->json && take_json(c, d, &work->text, err) != 0)
+        return -1;
+    return !c->keeps || c->keeps(c->keeps_context, d->text, d->size);
+}
+
+void qk_corpus_work_free(struct qk_corpus_work *work)
+{
+    qk_buffer_free(&work->text);
+    qk_buffer_free(&work->repaired);
+}
+
+int qk_corpus_next(struct qk_corpus *c, struct qk_document *d, struct qk_err *err)
+{
+    int got;
+    while ((got = qk_corpus_raw(c, d, err)) > 0) {
+        int kept = qk_corpus_check(c, &c->work, d, err);
+        if (kept != 0)
+            return kept;
+    }
+    return got;
 }

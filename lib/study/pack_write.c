@@ -5,20 +5,22 @@
 
 #include "base/h5.h"
 #include "base/num.h"
+#include "docpipe.h"
 #include "probe_docs.h"
 
-enum { ZSTD_LEVEL = 1, FLUSH_TOKENS = 1 << 20, BATCH_BYTES = 4 << 20 };
+enum { ZSTD_LEVEL = 1, FLUSH_TOKENS = 1 << 20, FLUSH_DOCUMENTS = 1 << 20 };
 
 /* Tokens and offsets of one split on their way into the file. */
 struct split_writer {
     struct qk_h5 *file;
     char *tokens, *docs; /* object names */
     enum qk_type type;
-    struct qk_ids waiting;
+    void *waiting; /* [FLUSH_TOKENS] of that type */
+    int64_t count;
+    bool full; /* tokens were appended since the last flush */
     uint64_t *offsets;
     size_t offset_count, offset_capacity;
     int64_t written; /* tokens, those waiting included */
-    uint16_t *narrow;
 };
 
 static int begin_split(struct split_writer *w, struct qk_h5 *file, const char *name,
@@ -28,7 +30,7 @@ static int begin_split(struct split_writer *w, struct qk_h5 *file, const char *n
                                .tokens = qk_format("/%s/tokens", name),
                                .docs = qk_format("/%s/docs", name),
                                .type = type,
-                               .narrow = qk_alloc(FLUSH_TOKENS, sizeof(uint16_t))};
+                               .waiting = qk_alloc(FLUSH_TOKENS, qk_type_size(type))};
     qk_grow(&w->offsets, &w->offset_capacity, 1, sizeof *w->offsets);
     w->offsets[w->offset_count++] = 0;
     if (qk_h5_create_growing(file, w->tokens, type, ZSTD_LEVEL, err) != 0)
@@ -36,43 +38,60 @@ static int begin_split(struct split_writer *w, struct qk_h5 *file, const char *n
     return qk_h5_create_growing(file, w->docs, QK_U64, ZSTD_LEVEL, err);
 }
 
-static int flush_tokens(struct split_writer *w, struct qk_err *err)
+static int append_tokens(struct split_writer *w, struct qk_err *err)
 {
-    for (size_t at = 0; at < w->waiting.count; at += FLUSH_TOKENS) {
-        size_t n = w->waiting.count - at < FLUSH_TOKENS ? w->waiting.count - at : FLUSH_TOKENS;
-        const void *from = w->waiting.at + at;
-        if (w->type == QK_U16) {
-            for (size_t i = 0; i < n; i++)
-                w->narrow[i] = (uint16_t)w->waiting.at[at + i];
-            from = w->narrow;
-        }
-        if (qk_h5_append(w->file, w->tokens, w->type, (int64_t)n, from, err) != 0)
-            return -1;
-    }
-    w->waiting.count = 0;
-    int bad = qk_h5_append(w->file, w->docs, QK_U64, (int64_t)w->offset_count, w->offsets, err);
-    w->offset_count = 0;
-    return bad;
+    int64_t n = w->count;
+    w->count = 0;
+    return qk_h5_append(w->file, w->tokens, w->type, n, w->waiting, err);
 }
 
-static int add_document(struct split_writer *w, const uint32_t *ids, size_t n, struct qk_err *err)
+static int flush(struct split_writer *w, struct qk_err *err)
 {
-    qk_ids_add(&w->waiting, ids, n);
-    w->written += (int64_t)n;
+    size_t n = w->offset_count;
+    w->offset_count = 0;
+    w->full = false;
+    if (append_tokens(w, err) != 0)
+        return -1;
+    return qk_h5_append(w->file, w->docs, QK_U64, (int64_t)n, w->offsets, err);
+}
+
+/* Some ids of a document. */
+static int add_ids(struct split_writer *w, const uint32_t *ids, size_t count, struct qk_err *err)
+{
+    for (size_t at = 0; at < count;) {
+        size_t room = (size_t)(FLUSH_TOKENS - w->count), n = count - at < room ? count - at : room;
+        if (w->type == QK_U16)
+            for (size_t i = 0; i < n; i++)
+                ((uint16_t *)w->waiting)[(size_t)w->count + i] = (uint16_t)ids[at + i];
+        else
+            memcpy((uint32_t *)w->waiting + w->count, ids + at, n * sizeof *ids);
+        at += n;
+        w->count += (int64_t)n;
+        w->written += (int64_t)n;
+        if (w->count < FLUSH_TOKENS)
+            continue;
+        w->full = true;
+        if (append_tokens(w, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int end_document(struct split_writer *w, struct qk_err *err)
+{
     qk_grow(&w->offsets, &w->offset_capacity, w->offset_count + 1, sizeof *w->offsets);
     w->offsets[w->offset_count++] = (uint64_t)w->written;
-    return w->waiting.count >= FLUSH_TOKENS ? flush_tokens(w, err) : 0;
+    return w->full || w->offset_count >= FLUSH_DOCUMENTS ? flush(w, err) : 0;
 }
 
 static int end_split(struct split_writer *w, int failed, struct qk_err *err)
 {
     if (!failed)
-        failed = flush_tokens(w, err);
+        failed = flush(w, err);
     free(w->tokens);
     free(w->docs);
     free(w->offsets);
-    free(w->narrow);
-    qk_ids_free(&w->waiting);
+    free(w->waiting);
     return failed;
 }
 
@@ -83,8 +102,14 @@ struct run {
     struct qk_selection selection;
     struct qk_probe_docs probe_docs;
     struct qk_docset left_out; /* documents that the copied probe batch holds */
-    struct qk_batch batch;
-    int64_t read; /* documents, in one reading */
+    struct qk_ids ids;         /* of one document */
+    int64_t read;              /* documents, in one reading */
+    /* second reading */
+    struct qk_h5 *file;
+    enum qk_type type;
+    bool sum_inputs;
+    struct qk_docset seen;
+    struct split_writer train;
 };
 
 static void show(const struct run *r, const char *note)
@@ -93,48 +118,79 @@ static void show(const struct run *r, const char *note)
         qk_progress_show(r->p->progress, r->read, note);
 }
 
-/* Whether the copied probe batch holds the document; noted for the second reading. */
-static bool leave_out(struct run *r, const struct qk_batch_item *item)
+/* All ids of a wanted document, eot behind them. */
+static const struct qk_ids *ids_of(struct run *r, const struct qk_batch *b, size_t i)
 {
-    if (!qk_probe_docs_have(&r->probe_docs, &item->ids))
-        return false;
-    qk_docset_add(&r->left_out, item->hash);
-    return true;
+    const uint32_t eot = (uint32_t)r->p->eot;
+    qk_batch_ids(b, i, &r->ids);
+    if (r->p->end_documents)
+        qk_ids_add(&r->ids, &eot, 1);
+    return &r->ids;
+}
+
+static void mark_candidates(void *context, struct qk_batch *b)
+{
+    const struct run *r = context;
+    for (size_t i = 0; i < b->count; i++)
+        b->items[i].wanted = qk_selection_wants(&r->selection, b->items[i].hash);
+}
+
+/* Offer the candidates, but for those that the copied probe batch holds: noted for the second
+ * reading. */
+static int take_candidates(void *context, struct qk_batch *b, struct qk_err *err)
+{
+    struct run *r = context;
+    (void)err;
+    for (size_t i = 0; i < b->count; i++) {
+        const struct qk_batch_item *item = &b->items[i];
+        if (!item->wanted)
+            continue;
+        const struct qk_ids *ids = ids_of(r, b, i);
+        if (qk_probe_docs_have(&r->probe_docs, ids))
+            qk_docset_add(&r->left_out, item->hash);
+        else
+            qk_selection_offer(&r->selection, item->hash, ids, item->size);
+    }
+    r->read += (int64_t)b->count;
+    show(r, "choosing the splits");
+    return 0;
+}
+
+static int read_corpus(struct run *r, void (*mark)(void *, struct qk_batch *),
+                       int (*take)(void *, struct qk_batch *, struct qk_err *), struct qk_err *err)
+{
+    r->read = 0;
+    return qk_pipe_run(&(struct qk_pipe){.corpus = r->p->corpus,
+                                         .tokenizer = r->p->tokenizer,
+                                         .seed = r->p->seed,
+                                         .memory = r->p->memory,
+                                         .context = r,
+                                         .mark = mark,
+                                         .take = take},
+                       err);
 }
 
 static int select_documents(struct run *r, struct qk_err *err)
 {
     struct qk_packing *p = r->p;
-    struct qk_batch *b = &r->batch;
-    int got;
     qk_selection_begin(&r->selection, p->wishes, p->wish_count);
     if (p->wish_count == 0)
         return 0;
-    qk_corpus_rewind(p->corpus);
-    while ((got = qk_batch_read(b, p->corpus, p->seed, err)) > 0) {
-        for (size_t i = 0; i < b->count; i++)
-            b->items[i].wanted = qk_selection_wants(&r->selection, b->items[i].hash);
-        if (qk_batch_encode(b, p->tokenizer, p->end_documents ? p->eot : -1, err) != 0)
-            return -1;
-        for (size_t i = 0; i < b->count; i++)
-            if (b->items[i].wanted && !leave_out(r, &b->items[i]))
-                qk_selection_offer(&r->selection, b->items[i].hash, &b->items[i].ids,
-                                   b->items[i].size);
-        r->read += (int64_t)b->count;
-        show(r, "choosing the splits");
-    }
-    return got < 0 ? -1 : qk_selection_assign(&r->selection, p->wishes, p->wish_count, err);
+    if (read_corpus(r, mark_candidates, take_candidates, err) != 0)
+        return -1;
+    return qk_selection_assign(&r->selection, p->wishes, p->wish_count, err);
 }
 
 /* ---- second reading: train ---- */
 
-/* Which documents of the batch go to train: new ones that nobody took. */
-static void mark_batch(struct run *r, struct qk_docset *seen)
+/* New documents that nobody took go to train. */
+static void mark_train(void *context, struct qk_batch *b)
 {
+    struct run *r = context;
     struct qk_packing *p = r->p;
-    for (size_t i = 0; i < r->batch.count; i++) {
-        struct qk_batch_item *item = &r->batch.items[i];
-        bool fresh = qk_docset_add(seen, item->hash);
+    for (size_t i = 0; i < b->count; i++) {
+        struct qk_batch_item *item = &b->items[i];
+        bool fresh = qk_docset_add(&r->seen, item->hash);
         item->wanted = false;
         if (!fresh) {
             p->duplicates++;
@@ -148,51 +204,54 @@ static void mark_batch(struct run *r, struct qk_docset *seen)
     }
 }
 
-static int write_batch(struct run *r, struct split_writer *train, struct qk_h5 *file,
-                       enum qk_type type, struct qk_err *err)
+static int write_document(struct run *r, const struct qk_batch *b, size_t i, struct qk_err *err)
 {
+    struct split_writer *w = &r->train;
+    const struct qk_batch_piece *pieces = b->pieces + b->items[i].first_piece;
+    const uint32_t eot = (uint32_t)r->p->eot;
+    int64_t before = w->written;
+    if (!w->file && begin_split(w, r->file, "train", r->type, err) != 0)
+        return -1; /* begun with its first document: an empty split is left out */
+    for (size_t k = 0; k < b->items[i].pieces; k++)
+        if (add_ids(w, qk_batch_piece_ids(b, &pieces[k]), pieces[k].count, err) != 0)
+            return -1;
+    if (r->p->end_documents && add_ids(w, &eot, 1, err) != 0)
+        return -1;
+    r->p->train_documents++;
+    r->p->train_tokens += w->written - before;
+    return end_document(w, err);
+}
+
+static int take_train(void *context, struct qk_batch *b, struct qk_err *err)
+{
+    struct run *r = context;
     struct qk_packing *p = r->p;
-    for (size_t i = 0; i < r->batch.count; i++) {
-        const struct qk_batch_item *item = &r->batch.items[i];
+    for (size_t i = 0; i < b->count; i++) {
+        const struct qk_batch_item *item = &b->items[i];
         if (!item->wanted)
             continue;
-        if (qk_probe_docs_have(&r->probe_docs, &item->ids)) {
+        if (p->probe_from && qk_probe_docs_have(&r->probe_docs, ids_of(r, b, i))) {
             p->in_probe_from++;
             p->documents--;
             p->bytes -= (int64_t)item->size;
-            continue;
-        }
-        if (!train->file && begin_split(train, file, "train", type, err) != 0)
-            return -1; /* begun with its first document: an empty split is left out */
-        p->train_documents++;
-        p->train_tokens += (int64_t)item->ids.count;
-        if (add_document(train, item->ids.at, item->ids.count, err) != 0)
+        } else if (write_document(r, b, i, err) != 0) {
             return -1;
+        }
     }
+    r->read += (int64_t)b->count;
+    show(r, "packing");
     return 0;
 }
 
-static int write_train(struct run *r, struct qk_h5 *file, enum qk_type type, struct qk_err *err)
+static int write_train(struct run *r, struct qk_err *err)
 {
     struct qk_packing *p = r->p;
-    struct split_writer train = {0};
-    struct qk_docset seen = {0};
-    int got, failed = 0;
-    int64_t before = r->read, eot = p->end_documents ? p->eot : -1;
-    r->read = 0;
-    qk_corpus_rewind(p->corpus);
-    while (!failed && (got = qk_batch_read(&r->batch, p->corpus, p->seed, err)) != 0) {
-        if (got > 0)
-            mark_batch(r, &seen);
-        failed = got < 0 || qk_batch_encode(&r->batch, p->tokenizer, eot, err) != 0 ||
-                 write_batch(r, &train, file, type, err) != 0;
-        r->read += (int64_t)r->batch.count;
-        show(r, "packing");
-    }
-    qk_docset_free(&seen);
+    int64_t before = r->read;
+    p->corpus->sum = r->sum_inputs;
+    int failed = read_corpus(r, mark_train, take_train, err);
     if (!failed && before > 0 && before != r->read)
         failed = qk_fail(err, "the inputs changed while they were read");
-    return train.file ? end_split(&train, failed, err) : failed;
+    return r->train.file ? end_split(&r->train, failed, err) : failed;
 }
 
 /* ---- the file ---- */
@@ -203,7 +262,8 @@ static int write_split(const struct qk_selection *s, const struct qk_split_wish 
     struct split_writer out;
     int failed = begin_split(&out, file, w->name, type, err);
     for (size_t i = w->first; !failed && i < w->first + w->documents; i++)
-        failed = add_document(&out, s->heap[i].ids, s->heap[i].count, err);
+        failed = add_ids(&out, s->heap[i].ids, s->heap[i].count, err) != 0 ||
+                 end_document(&out, err) != 0;
     return end_split(&out, failed, err);
 }
 
@@ -249,10 +309,11 @@ static int write_head(const struct qk_packing *p, struct qk_h5 *file, struct qk_
     return qk_h5_write(file, "/tokenizer", QK_U8, 1, &size, QK_U8, t->json.at, ZSTD_LEVEL, err);
 }
 
-static int write_all(struct run *r, struct qk_h5 *file, struct qk_err *err)
+static int write_all(struct run *r, struct qk_err *err)
 {
     struct qk_packing *p = r->p;
-    enum qk_type type = p->tokenizer->vocab_size > 65536 ? QK_U32 : QK_U16;
+    struct qk_h5 *file = r->file;
+    enum qk_type type = r->type;
     if (write_head(p, file, err) != 0)
         return -1;
     for (int i = 0; i < p->wish_count; i++) {
@@ -264,7 +325,7 @@ static int write_all(struct run *r, struct qk_h5 *file, struct qk_err *err)
     if (p->probe_from && write_probe(file, type, r->probe_docs.sequences, r->probe_docs.length,
                                      (const uint32_t *)r->probe_docs.tokens, err) != 0)
         return -1;
-    if (write_train(r, file, type, err) != 0)
+    if (write_train(r, err) != 0)
         return -1;
     p->tokens += p->train_tokens;
     return 0;
@@ -283,30 +344,34 @@ static int check_memory(const struct qk_packing *p, struct qk_err *err)
                    qk_group_digits(wished, tokens), qk_group_digits(8 * wished, bytes));
 }
 
-int qk_pack_write(struct qk_packing *p, const char *path, const struct qk_provenance *provenance,
+int qk_pack_write(struct qk_packing *p, const char *path, struct qk_provenance *provenance,
                   struct qk_err *err)
 {
-    struct run r = {.p = p};
-    struct qk_h5 *file = NULL;
+    struct run r = {.p = p,
+                    .type = p->tokenizer->vocab_size > 65536 ? QK_U32 : QK_U16,
+                    .sum_inputs = !provenance->off};
     int failed = check_memory(p, err);
-    r.batch.most_bytes = p->memory / 64 < BATCH_BYTES ? (size_t)p->memory / 64 : BATCH_BYTES;
     if (!failed && p->probe_from)
         failed = qk_probe_docs_read(&r.probe_docs, p->probe_from, p->tokenizer, err);
     if (!failed)
         failed = select_documents(&r, err);
     if (!failed) {
-        file = qk_h5_create(path, err);
-        failed = !file || write_all(&r, file, err) != 0 ||
-                 qk_provenance_to_h5(provenance, file, err) != 0;
+        r.file = qk_h5_create(path, err);
+        failed = !r.file || write_all(&r, err) != 0;
     }
-    if (file && failed)
-        qk_h5_discard(file);
-    else if (file)
-        failed = qk_h5_commit(file, err);
-    qk_batch_free(&r.batch);
+    for (size_t i = 0; !failed && i < p->corpus->sums.count; i++)
+        qk_provenance_found(provenance, p->corpus->names.at[i], p->corpus->sums.at[i]);
+    if (!failed)
+        failed = qk_provenance_to_h5(provenance, r.file, err);
+    if (r.file && failed)
+        qk_h5_discard(r.file);
+    else if (r.file)
+        failed = qk_h5_commit(r.file, err);
     qk_selection_free(&r.selection);
     qk_probe_docs_free(&r.probe_docs);
     qk_docset_free(&r.left_out);
+    qk_docset_free(&r.seen);
+    qk_ids_free(&r.ids);
     return failed ? -1 : 0;
 }
 

@@ -33,8 +33,8 @@ struct qk_packing {
     int64_t train_documents, train_tokens;
 };
 
-/* Write the pack to `path`. */
-int qk_pack_write(struct qk_packing *p, const char *path, const struct qk_provenance *provenance,
+/* Write the pack to `path`.  Inputs that provenance expects are hashed on the way. */
+int qk_pack_write(struct qk_packing *p, const char *path, struct qk_provenance *provenance,
                   struct qk_err *err);
 
 /* Count the words of the distinct documents, within `memory` bytes; *documents says how many were

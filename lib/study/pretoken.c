@@ -2,6 +2,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/json.h"
 #include "regex.h"
@@ -84,10 +87,33 @@ static size_t contraction(const char *s, size_t n)
     }
 }
 
-size_t qk_gpt2_word(const char *s, size_t n)
+/* Where the ASCII letters that begin at `from` end. */
+static inline size_t ascii_letters(const char *s, size_t n, size_t from)
+{
+    size_t i = from;
+#ifdef __SSE2__
+    for (; i + 16 <= n; i += 16) { /* no branch that depends on the length of a usual word */
+        const __m128i c = _mm_loadu_si128((const __m128i *)(const void *)(s + i));
+        const __m128i place =
+            _mm_sub_epi8(_mm_or_si128(c, _mm_set1_epi8(0x20)), _mm_set1_epi8('a'));
+        const __m128i letter = _mm_cmpeq_epi8(_mm_min_epu8(place, _mm_set1_epi8(25)), place);
+        unsigned others = ~(unsigned)_mm_movemask_epi8(letter) & 0xFFFF;
+        if (others)
+            return i + (size_t)__builtin_ctz(others);
+    }
+#endif
+    while (i < n && (unsigned char)s[i] < 128 && ascii_kind[(unsigned char)s[i]] == QK_LETTER)
+        i++;
+    return i;
+}
+
+static inline size_t gpt2_word(const char *s, size_t n)
 {
     unsigned width;
     size_t last, i = s[0] == ' ' && n > 1;
+    size_t letters = ascii_letters(s, n, i);
+    if (letters > i && (letters == n || (unsigned char)s[letters] < 128))
+        return letters;
     unsigned kind = kind_at(s + i, n - i, &width);
     if (kind != QK_SPACE) {
         size_t short_word = i ? 0 : contraction(s, n);
@@ -98,10 +124,15 @@ size_t qk_gpt2_word(const char *s, size_t n)
     return i == n || last == 0 ? i : last;
 }
 
+size_t qk_gpt2_word(const char *s, size_t n)
+{
+    return gpt2_word(s, n);
+}
+
 static void split_gpt2(const char *s, size_t n, struct qk_pieces *out)
 {
     for (size_t i = 0; i < n;) {
-        size_t k = qk_gpt2_word(s + i, n - i);
+        size_t k = gpt2_word(s + i, n - i);
         add_piece(out, s + i, k);
         i += k;
     }
@@ -124,6 +155,53 @@ static void split_digits(const char *s, size_t n, bool individual, struct qk_pie
         i += width;
     }
     add_piece(out, s + start, n - start);
+}
+
+/* The length of the first piece. */
+static size_t digits_piece(const char *s, size_t n, bool individual)
+{
+    unsigned width;
+    bool number = kind_at(s, n, &width) == QK_NUMBER;
+    size_t i = width;
+    if (number && individual)
+        return i;
+    while (i < n && (kind_at(s + i, n - i, &width) == QK_NUMBER) == number)
+        i += width;
+    return i;
+}
+
+/* ---- words a few at a time ---- */
+
+static bool has_digits(const struct qk_pretoken *p)
+{
+    return p->count == 2;
+}
+
+bool qk_pretoken_is_plain(const struct qk_pretoken *p)
+{
+    const struct qk_pre_stage *last = &p->stages[p->count > 0 ? p->count - 1 : 0];
+    if (p->count < 1 || p->count > 2 || !last->gpt2 || last->add_prefix_space)
+        return false;
+    return p->count == 1 || p->stages[0].kind == QK_PRE_DIGITS;
+}
+
+size_t qk_pretoken_next(const struct qk_pretoken *p, struct qk_plain_walk *walk,
+                        struct qk_piece *words, size_t most)
+{
+    size_t count = 0;
+    const char *at = walk->at;
+    while (count < most && at < walk->end) {
+        if (at == walk->piece_end) {
+            size_t n = (size_t)(walk->end - at);
+            walk->piece_end =
+                at + (has_digits(p) ? digits_piece(at, n, p->stages[0].individual) : n);
+        }
+        size_t n = gpt2_word(at, (size_t)(walk->piece_end - at));
+        words[count++] = (struct qk_piece){at, n};
+        at += n;
+    }
+    walk->at = at;
+    return count;
 }
 
 /* ---- Split ---- */

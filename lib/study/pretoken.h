@@ -75,6 +75,17 @@ int qk_pretoken_split(const struct qk_pretoken *p, struct qk_pretoken_work *work
                       size_t n, struct qk_err *err);
 void qk_pretoken_work_free(struct qk_pretoken_work *work);
 
+/* Whether the stages are GPT-2's pattern without prefix space, at most behind one of Digits: then
+ * the words can be had a few at a time, without lists of them.  {text, text + n, text} starts a
+ * walk; qk_pretoken_next gives the next words, at most `most`, 0 at the end. */
+struct qk_plain_walk {
+    const char *at, *end;
+    const char *piece_end; /* of the piece that Digits cut */
+};
+bool qk_pretoken_is_plain(const struct qk_pretoken *p);
+size_t qk_pretoken_next(const struct qk_pretoken *p, struct qk_plain_walk *walk,
+                        struct qk_piece *words, size_t most);
+
 /* The pattern of GPT-2, for those who want to name it. */
 extern const char qk_gpt2_pattern[];
 

@@ -39,10 +39,17 @@ void qk_tokenizer_init(struct qk_tokenizer *t)
 
 static size_t text_hash(const char *bytes, size_t n, bool text)
 {
-    uint64_t h = 0xCBF29CE484222325u ^ text;
+    uint64_t h = 0xCBF29CE484222325u ^ n ^ (uint64_t)text << 32, x;
+    for (; n >= 8; bytes += 8, n -= 8) {
+        memcpy(&x, bytes, 8);
+        h = (h ^ x) * 0xD6E8FEB86659FD93u;
+        h ^= h >> 32;
+    }
+    x = 0;
     for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)bytes[i]) * 0x100000001B3u;
-    return (size_t)(h ^ h >> 29);
+        x = x << 8 | (unsigned char)bytes[i];
+    h = (h ^ x) * 0xD6E8FEB86659FD93u;
+    return (size_t)(h ^ h >> 32);
 }
 
 static uint32_t *index_slot(const struct qk_tokenizer *t, const char *bytes, size_t n, bool text)
@@ -63,16 +70,25 @@ int64_t qk_tokenizer_lookup(const struct qk_tokenizer *t, const char *bytes, siz
     return t->index ? (int64_t)*index_slot(t, bytes, n, text) - 1 : -1;
 }
 
-static void enlarge_index(struct qk_tokenizer *t)
+static void enlarge_index(struct qk_tokenizer *t, size_t slots)
 {
-    t->index_mask = t->index ? 2 * t->index_mask + 1 : 1023;
+    t->index_mask = slots - 1;
     free(t->index);
-    t->index = qk_zalloc(t->index_mask + 1, sizeof *t->index);
+    t->index = qk_zalloc(slots, sizeof *t->index);
     for (int64_t id = 0; id < t->vocab_size; id++) {
         const struct qk_token *token = &t->tokens[id];
         if (token->known)
             *index_slot(t, t->pool + token->start, token->size, token->text) = (uint32_t)id + 1;
     }
+}
+
+void qk_tokenizer_reserve(struct qk_tokenizer *t, size_t tokens)
+{
+    size_t slots = t->index ? t->index_mask + 1 : 1024;
+    while (slots < 2 * tokens)
+        slots *= 2;
+    if (!t->index || slots > t->index_mask + 1)
+        enlarge_index(t, slots);
 }
 
 static void enlarge_ids(struct qk_tokenizer *t, int64_t size)
@@ -87,8 +103,7 @@ static void enlarge_ids(struct qk_tokenizer *t, int64_t size)
 
 int qk_tokenizer_set(struct qk_tokenizer *t, uint32_t id, const char *bytes, size_t n, bool text)
 {
-    if (!t->index || 2 * (t->known + 1) > t->index_mask + 1)
-        enlarge_index(t);
+    qk_tokenizer_reserve(t, t->known + 1);
     if (id >= t->vocab_size)
         enlarge_ids(t, (int64_t)id + 1);
     uint32_t *slot = index_slot(t, bytes, n, text);
@@ -147,6 +162,11 @@ void qk_tokenizer_finish(struct qk_tokenizer *t)
             a->size = size;
         }
     }
+    t->cuttable = qk_pretoken_is_plain(&t->pretoken) && !t->nfc;
+    for (size_t i = 0; i < t->added_count; i++) {
+        const struct qk_added_token *a = &t->added[i];
+        t->cuttable &= !a->lstrip && !a->rstrip && !memchr(a->text, ' ', a->size);
+    }
     qk_added_build(&t->before, t->added, t->added_count, false);
     qk_added_build(&t->after, t->added, t->added_count, true);
 }
@@ -189,34 +209,6 @@ int64_t qk_tokenizer_eot(const struct qk_tokenizer *t, const char *name)
 
 /* ---- encoding ---- */
 
-/* A word met before: short ones only, so that a slot is one cache line. */
-enum { SLOT_BYTES = 23, SLOT_IDS = 8 };
-
-struct qk_word_slot {
-    uint64_t hash; /* never 0 */
-    unsigned char size, count;
-    char bytes[SLOT_BYTES - 1];
-    uint32_t ids[SLOT_IDS];
-};
-
-static uint64_t word_hash(const char *s, size_t n)
-{
-    uint64_t h = n * 0x9E3779B97F4A7C15u;
-    for (; n >= 8; s += 8, n -= 8) {
-        uint64_t x;
-        memcpy(&x, s, 8);
-        h = (h ^ x) * 0xD6E8FEB86659FD93u;
-        h ^= h >> 32;
-    }
-    uint64_t x = 0;
-    for (size_t i = 0; i < n; i++)
-        x |= (uint64_t)(unsigned char)s[i] << 8 * i;
-    h = (h ^ x) * 0xD6E8FEB86659FD93u;
-    h ^= h >> 32;
-    h *= 0xD6E8FEB86659FD93u;
-    return (h ^ h >> 32) | 1;
-}
-
 /* The ids of a word, without the cache, into work->word. */
 static void merge_word(const struct qk_tokenizer *t, struct qk_encode_work *work, const char *s,
                        size_t n)
@@ -240,40 +232,85 @@ static void merge_word(const struct qk_tokenizer *t, struct qk_encode_work *work
     word->count = qk_bpe_merge(&t->merges, &work->bpe, word->at, word->count);
 }
 
-static void encode_word(const struct qk_tokenizer *t, struct qk_encode_work *work, const char *s,
-                        size_t n, struct qk_ids *ids)
+/* A word that is not in the bucket, nor anywhere when there is none. */
+static void encode_new(const struct qk_tokenizer *t, struct qk_encode_work *work, const char *s,
+                       size_t n, const struct qk_word_key *key, struct qk_word_bucket *bucket,
+                       struct qk_ids *ids)
 {
-    if (n >= SLOT_BYTES) {
-        merge_word(t, work, s, n);
-        qk_ids_add(ids, work->word.at, work->word.count);
-        return;
-    }
-    uint64_t hash = word_hash(s, n);
-    struct qk_word_slot *slot = &work->cache[(hash >> 40) % QK_WORD_SLOTS];
-    if (slot->hash != hash || slot->size != n || memcmp(slot->bytes, s, n) != 0) {
-        merge_word(t, work, s, n);
-        if (work->word.count > SLOT_IDS) {
-            qk_ids_add(ids, work->word.at, work->word.count);
-            return;
+    merge_word(t, work, s, n);
+    qk_ids_add(ids, work->word.at, work->word.count);
+    if (bucket && work->word.count <= QK_CACHED_IDS)
+        qk_word_put(bucket, key, work->word.at, work->word.count);
+}
+
+/* Words under way: their buckets are fetched from memory while others are looked up. */
+enum { WORDS = 16 };
+
+struct words {
+    const char *at[WORDS];
+    size_t size[WORDS];
+    struct qk_word_key key[WORDS];
+    struct qk_word_bucket *bucket[WORDS]; /* NULL: too long for the cache */
+};
+
+static void look_up(const struct qk_tokenizer *t, struct qk_encode_work *work, struct words *w,
+                    size_t count, struct qk_ids *ids)
+{
+    if (ids->capacity < ids->count + WORDS * QK_CACHED_IDS)
+        qk_grow(&ids->at, &ids->capacity, ids->count + WORDS * QK_CACHED_IDS, sizeof *ids->at);
+    for (size_t i = 0; i < count; i++) {
+        const struct qk_word_entry *e =
+            w->bucket[i] ? qk_word_find(w->bucket[i], &w->key[i]) : NULL;
+        if (e && ids->count + QK_CACHED_IDS <= ids->capacity) {
+            memcpy(ids->at + ids->count, e->ids, sizeof e->ids); /* a fixed size is fastest */
+            ids->count += e->count;
+        } else if (e) {
+            qk_ids_add(ids, e->ids, e->count);
+        } else {
+            encode_new(t, work, w->at[i], w->size[i], &w->key[i], w->bucket[i], ids);
         }
-        slot->hash = hash;
-        slot->size = (unsigned char)n;
-        slot->count = (unsigned char)work->word.count;
-        memcpy(slot->bytes, s, n);
-        if (slot->count)
-            memcpy(slot->ids, work->word.at, slot->count * sizeof *slot->ids);
     }
-    qk_ids_add(ids, slot->ids, slot->count);
+}
+
+static inline void add_word(const struct qk_encode_work *work, struct words *w, size_t i,
+                            const char *s, size_t n, const char *end)
+{
+    w->at[i] = s;
+    w->size[i] = n;
+    w->bucket[i] = NULL;
+    if (n > QK_CACHED_BYTES)
+        return;
+    w->key[i] = qk_word_key(s, n, end);
+    w->bucket[i] = qk_word_bucket(&work->cache, &w->key[i]);
+    __builtin_prefetch(w->bucket[i]);
 }
 
 static int encode_plain(const struct qk_tokenizer *t, struct qk_encode_work *work, const char *text,
                         size_t n, struct qk_ids *ids, struct qk_err *err)
 {
+    struct words w;
+    if (qk_pretoken_is_plain(&t->pretoken)) {
+        struct qk_plain_walk walk = {text, text + n, text};
+        struct qk_piece pieces[WORDS];
+        size_t count;
+        while ((count = qk_pretoken_next(&t->pretoken, &walk, pieces, WORDS)) > 0) {
+            for (size_t i = 0; i < count; i++)
+                add_word(work, &w, i, pieces[i].at, pieces[i].size, text + n);
+            look_up(t, work, &w, count, ids);
+        }
+        return 0;
+    }
     if (qk_pretoken_split(&t->pretoken, &work->pretoken, text, n, err) != 0)
         return -1;
     const struct qk_pieces *words = &work->pretoken.words;
-    for (size_t i = 0; i < words->count; i++)
-        encode_word(t, work, words->at[i].at, words->at[i].size, ids);
+    for (size_t first = 0; first < words->count; first += WORDS) {
+        size_t count = words->count - first < WORDS ? words->count - first : WORDS;
+        for (size_t i = 0; i < count; i++) {
+            const struct qk_piece *p = &words->at[first + i];
+            add_word(work, &w, i, p->at, p->size, p->at + p->size);
+        }
+        look_up(t, work, &w, count, ids);
+    }
     return 0;
 }
 
@@ -313,8 +350,7 @@ static int encode_normalized(const struct qk_tokenizer *t, struct qk_encode_work
 int qk_encode(const struct qk_tokenizer *t, struct qk_encode_work *work, const char *text, size_t n,
               struct qk_ids *ids, struct qk_err *err)
 {
-    if (!work->cache)
-        work->cache = qk_zalloc(QK_WORD_SLOTS, sizeof *work->cache);
+    qk_word_cache_begin(&work->cache);
     struct qk_added_walk walk = {.text = text, .size = n};
     enum qk_added_part part;
     uint32_t id;
@@ -327,12 +363,21 @@ int qk_encode(const struct qk_tokenizer *t, struct qk_encode_work *work, const c
     return 0;
 }
 
+size_t qk_tokenizer_cut(const struct qk_tokenizer *t, const char *text, size_t n, size_t at)
+{
+    /* GPT-2's pattern has no match with a space behind anything but spaces, and looks ahead only */
+    for (size_t i = at > 0 ? at : 1; t->cuttable && i < n; i++)
+        if (text[i] == ' ' && text[i - 1] > ' ' && text[i - 1] < 127)
+            return i;
+    return n;
+}
+
 void qk_encode_work_free(struct qk_encode_work *work)
 {
     qk_pretoken_work_free(&work->pretoken);
     qk_bpe_work_free(&work->bpe);
     qk_ids_free(&work->word);
-    free(work->cache);
+    qk_word_cache_free(&work->cache);
     *work = (struct qk_encode_work){0};
 }
 

@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "study/bpe.h"
 #include "study/pretoken.h"
+#include "study/word_cache.h"
 
 /* A token matched in the text before anything else is done to it. */
 struct qk_added_token {
@@ -56,6 +57,7 @@ struct qk_tokenizer {
     bool ignore_merges; /* a word that is a token is taken whole */
     bool nfc;
     struct qk_pretoken pretoken;
+    bool cuttable; /* text may be encoded in parts (qk_tokenizer_cut) */
     struct qk_added_token *added;
     size_t added_count;
     struct qk_added_set before, after; /* matched before and after normalisation */
@@ -76,21 +78,22 @@ int64_t qk_tokenizer_find(const struct qk_tokenizer *t, const char *bytes, size_
  * <|endoftext|>, <|end_of_text|>, </s>, <eos>; -1 when there is none. */
 int64_t qk_tokenizer_eot(const struct qk_tokenizer *t, const char *name);
 
-enum { QK_WORD_SLOTS = 1 << 16 };
-struct qk_word_slot;
-
 /* What encoding needs, one per thread, kept from text to text. */
 struct qk_encode_work {
     struct qk_pretoken_work pretoken;
     struct qk_bpe_work bpe;
     struct qk_ids word;
-    struct qk_word_slot *cache; /* words met before */
+    struct qk_word_cache cache;
 };
 void qk_encode_work_free(struct qk_encode_work *work);
 
 /* Append the ids of text (valid UTF-8). */
 int qk_encode(const struct qk_tokenizer *t, struct qk_encode_work *work, const char *text, size_t n,
               struct qk_ids *ids, struct qk_err *err);
+
+/* Where a text of n > at bytes may be cut so that its parts, encoded one by one, give the ids of
+ * the whole: the first such place at `at` or later, n when there is none. */
+size_t qk_tokenizer_cut(const struct qk_tokenizer *t, const char *text, size_t n, size_t at);
 
 /* Append the bytes of the ids, special tokens included; an id without a token is an error. */
 int qk_decode(const struct qk_tokenizer *t, const uint32_t *ids, size_t n, struct qk_buffer *to,
@@ -104,6 +107,8 @@ int qk_char_byte(uint32_t code); /* -1: not in the alphabet */
 
 /* Zero it; no token yet. */
 void qk_tokenizer_init(struct qk_tokenizer *t);
+/* Make room for so many tokens at once. */
+void qk_tokenizer_reserve(struct qk_tokenizer *t, size_t tokens);
 /* Set token `id`; -1 when that id is taken or the token has another id. */
 int qk_tokenizer_set(struct qk_tokenizer *t, uint32_t id, const char *bytes, size_t n, bool text);
 /* The tokens of the model are set: find those of single bytes. */

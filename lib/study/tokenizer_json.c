@@ -16,20 +16,20 @@ enum { MOST_IDS = 1 << 24 };
  * the byte-level alphabet (`to` then holds the spelling itself). */
 static bool spelling_bytes(const char *spelling, size_t n, struct qk_buffer *to)
 {
-    to->size = 0;
-    qk_buffer_text(to, "");
+    size_t count = 0;
+    qk_grow(&to->at, &to->capacity, n + 1, 1);
     for (size_t i = 0; i < n;) {
         unsigned width;
         int byte = qk_char_byte(qk_uchar_at(spelling + i, n - i, &width));
-        char c = (char)byte;
         if (byte < 0) {
-            to->size = 0;
-            qk_buffer_add(to, spelling, n);
+            memcpy(to->at, spelling, n);
+            to->size = n;
             return false;
         }
-        qk_buffer_add(to, &c, 1);
+        to->at[count++] = (char)byte;
         i += width;
     }
+    to->size = count;
     return true;
 }
 
@@ -48,6 +48,7 @@ static int read_vocabulary(struct qk_tokenizer *t, const cJSON *vocab, const cha
     int failed = 0;
     if (!cJSON_IsObject(vocab) || !vocab->child)
         return qk_fail(err, "%s: its vocabulary is not an object of tokens", where);
+    qk_tokenizer_reserve(t, (size_t)cJSON_GetArraySize(vocab));
     cJSON_ArrayForEach(one, vocab)
     {
         double id = one->valuedouble;
@@ -67,67 +68,80 @@ static int read_vocabulary(struct qk_tokenizer *t, const cJSON *vocab, const cha
     return failed;
 }
 
-/* Enter a merge, given as two spellings. */
-static int put_merge(struct qk_tokenizer *t, uint32_t rank, const char *left, size_t left_size,
-                     const char *right, size_t right_size, struct qk_buffer *room,
-                     const char *where, struct qk_err *err)
+/* Room for spellings, used over and over. */
+struct merge_room {
+    struct qk_buffer bytes, whole;
+};
+
+static void free_room(struct merge_room *room)
 {
-    int64_t a = find_spelling(t, left, left_size, room);
-    int64_t b = find_spelling(t, right, right_size, room);
+    qk_buffer_free(&room->bytes);
+    qk_buffer_free(&room->whole);
+}
+
+/* Enter a merge, given as two spellings; its ids into `pair`. */
+static int put_merge(struct qk_tokenizer *t, uint32_t rank, const char *left, size_t left_size,
+                     const char *right, size_t right_size, struct merge_room *room,
+                     uint32_t pair[2], const char *where, struct qk_err *err)
+{
+    int64_t a = find_spelling(t, left, left_size, &room->bytes);
+    int64_t b = find_spelling(t, right, right_size, &room->bytes);
     int64_t both = -1;
     if (a >= 0 && b >= 0) {
-        struct qk_buffer whole = {0};
-        qk_buffer_add(&whole, left, left_size);
-        qk_buffer_add(&whole, right, right_size);
-        both = find_spelling(t, whole.at, whole.size, room);
-        qk_buffer_free(&whole);
+        room->whole.size = 0;
+        qk_buffer_add(&room->whole, left, left_size);
+        qk_buffer_add(&room->whole, right, right_size);
+        both = find_spelling(t, room->whole.at, room->whole.size, &room->bytes);
     }
     if (both < 0)
         return qk_fail(err, "%s: merge %u, \"%.*s %.*s\", has parts that are no tokens", where,
                        rank + 1, (int)left_size, left, (int)right_size, right);
-    qk_merges_put(&t->merges, (uint32_t)a, (uint32_t)b, rank, (uint32_t)both);
+    pair[0] = (uint32_t)a;
+    pair[1] = (uint32_t)b;
+    qk_merges_put(&t->merges, pair[0], pair[1], rank, (uint32_t)both);
     return 0;
 }
 
 /* "left right" */
 static int put_merge_line(struct qk_tokenizer *t, uint32_t rank, const char *line, size_t n,
-                          struct qk_buffer *room, const char *where, struct qk_err *err)
+                          struct merge_room *room, uint32_t pair[2], const char *where,
+                          struct qk_err *err)
 {
     const char *space = memchr(line, ' ', n);
     size_t left = space ? (size_t)(space - line) : 0;
     if (!space || left == 0 || left + 1 == n || memchr(space + 1, ' ', n - left - 1))
         return qk_fail(err, "%s: merge %u, \"%.*s\", is not two tokens", where, rank + 1, (int)n,
                        line);
-    return put_merge(t, rank, line, left, space + 1, n - left - 1, room, where, err);
+    return put_merge(t, rank, line, left, space + 1, n - left - 1, room, pair, where, err);
 }
 
 static int read_merges(struct qk_tokenizer *t, const cJSON *merges, const char *where,
                        struct qk_err *err)
 {
-    struct qk_buffer room = {0};
+    struct merge_room room = {0};
     const cJSON *one;
-    uint32_t rank = 0;
+    uint32_t rank = 0, pair[2];
     int failed = 0;
     if (!cJSON_IsArray(merges))
         return qk_fail(err, "%s: the model has no list of merges", where);
     qk_merges_init(&t->merges, (size_t)t->vocab_size);
     cJSON_ArrayForEach(one, merges)
     {
-        const char *left = cJSON_GetStringValue(cJSON_GetArrayItem(one, 0));
-        const char *right = cJSON_GetStringValue(cJSON_GetArrayItem(one, 1));
+        const char *left = cJSON_GetStringValue(one->child);
+        const char *right = left ? cJSON_GetStringValue(one->child->next) : NULL;
         if (cJSON_IsString(one))
             failed = put_merge_line(t, rank, one->valuestring, strlen(one->valuestring), &room,
-                                    where, err);
+                                    pair, where, err);
         else if (left && right && cJSON_GetArraySize(one) == 2)
-            failed =
-                put_merge(t, rank, left, strlen(left), right, strlen(right), &room, where, err);
+            failed = put_merge(t, rank, left, strlen(left), right, strlen(right), &room, pair,
+                               where, err);
         else
             failed = qk_fail(err, "%s: merge %u is not two tokens", where, rank + 1);
         if (failed)
             break;
         rank++;
     }
-    qk_buffer_free(&room);
+    free_room(&room);
     return failed;
 }
 
@@ -269,7 +283,7 @@ static int read_bpe_lines(struct qk_tokenizer *t, const char *path, uint32_t (**
     struct qk_textfile *f = qk_text_open(path, err);
     if (!f)
         return -1;
-    struct qk_buffer room = {0};
+    struct merge_room room = {0};
     const char *line;
     size_t n, capacity = 0, number = 0;
     int got;
@@ -283,18 +297,14 @@ static int read_bpe_lines(struct qk_tokenizer *t, const char *path, uint32_t (**
             got = qk_fail(err, "%s: line %zu is not valid UTF-8", path, number);
             break;
         }
-        if (put_merge_line(t, (uint32_t)*count, line, n, &room, path, err) != 0) {
+        qk_grow(pairs, &capacity, *count + 1, sizeof **pairs);
+        if (put_merge_line(t, (uint32_t)*count, line, n, &room, (*pairs)[*count], path, err) != 0) {
             got = -1;
             break;
         }
-        const char *space = memchr(line, ' ', n);
-        qk_grow(pairs, &capacity, *count + 1, sizeof **pairs);
-        (*pairs)[*count][0] = (uint32_t)find_spelling(t, line, (size_t)(space - line), &room);
-        (*pairs)[*count][1] =
-            (uint32_t)find_spelling(t, space + 1, n - (size_t)(space - line) - 1, &room);
         ++*count;
     }
-    qk_buffer_free(&room);
+    free_room(&room);
     qk_text_close(f);
     return got < 0 ? -1 : 0;
 }
@@ -374,17 +384,18 @@ int qk_tokenizer_read(struct qk_tokenizer *t, const char *path, struct qk_err *e
 /* Text as a JSON string. */
 static void write_string(struct qk_buffer *to, const char *s, size_t n)
 {
-    qk_buffer_text(to, "\"");
+    size_t plain = 0; /* from here on to i */
+    qk_buffer_add(to, "\"", 1);
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)s[i];
-        if (c == '"' || c == '\\')
-            qk_buffer_format(to, "\\%c", c);
-        else if (c < 0x20)
-            qk_buffer_format(to, "\\u%04x", c);
-        else
-            qk_buffer_add(to, s + i, 1);
+        if (c >= 0x20 && c != '"' && c != '\\')
+            continue;
+        qk_buffer_add(to, s + plain, i - plain);
+        qk_buffer_format(to, c < 0x20 ? "\\u%04x" : "\\%c", c);
+        plain = i + 1;
     }
-    qk_buffer_text(to, "\"");
+    qk_buffer_add(to, s + plain, n - plain);
+    qk_buffer_add(to, "\"", 1);
 }
 
 /* The spelling of a token: byte-level unless the token is kept as text. */
@@ -396,10 +407,9 @@ static void spell(const struct qk_tokenizer *t, uint32_t id, struct qk_buffer *t
         qk_buffer_add(to, bytes, token->size);
         return;
     }
-    for (uint32_t i = 0; i < token->size; i++) {
-        char c[4];
-        qk_buffer_add(to, c, qk_uchar_put(qk_byte_char((unsigned char)bytes[i]), c));
-    }
+    qk_grow(&to->at, &to->capacity, to->size + 4 * (size_t)token->size + 1, 1);
+    for (uint32_t i = 0; i < token->size; i++)
+        to->size += qk_uchar_put(qk_byte_char((unsigned char)bytes[i]), to->at + to->size);
 }
 
 static void write_added(const struct qk_tokenizer *t, struct qk_buffer *to)
@@ -422,17 +432,17 @@ static void write_added(const struct qk_tokenizer *t, struct qk_buffer *to)
 static void write_vocabulary(const struct qk_tokenizer *t, struct qk_buffer *to)
 {
     struct qk_buffer spelling = {0};
-    const char *comma = "";
+    const char *comma = "\n      ";
     qk_buffer_text(to, "    \"vocab\": {");
     for (int64_t id = 0; id < t->vocab_size; id++) {
         if (!t->tokens[id].known)
             continue;
         spelling.size = 0;
         spell(t, (uint32_t)id, &spelling);
-        qk_buffer_format(to, "%s\n      ", comma);
+        qk_buffer_text(to, comma);
         write_string(to, spelling.at, spelling.size);
         qk_buffer_format(to, ": %lld", (long long)id);
-        comma = ",";
+        comma = ",\n      ";
     }
     qk_buffer_text(to, "\n    },\n");
     qk_buffer_free(&spelling);

@@ -420,3 +420,40 @@ writing() {
     run -1 --separate-stderr bash -c "qk-tokpack --tokenizer '$golden/gpt2.json' --encode text.txt >/dev/full"
     [ "$stderr" = "qk-tokpack: standard output: cannot be written: No space left on device" ]
 }
+
+# The most memory, in kB, that it held while so many copies of big.txt, each text another one, came through a pipe.
+peak() { # COPIES [OPTION...]
+    local copies=$1 i
+    shift
+    rm -f pipe && mkfifo pipe
+    qk-tokpack -q --threads 2 --tokenizer "$golden/gpt2.json" "$@" - -o stream.h5 <pipe 3>&- &
+    {
+        for i in $(seq "$copies"); do sed "s/^Document/Text $i/" big.txt; done
+        sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' /proc/$!/status >peak # before it sees the end
+    } >pipe
+    wait $!
+    cat peak
+}
+
+@test "a stream is packed as it comes, in memory that does not grow with it" {
+    ! ldd "$QK_BIN/qk-tokpack" | grep -q libasan || skip "the address sanitizer keeps what is freed"
+    for i in $(seq 100); do sed "s/Document/number $i of the/; s/^number/Document&/" text.txt; done >big.txt
+    few=$(peak 20)
+    many=$(peak 100)
+    echo "few $few many $many"
+    [ "$(wc -c <big.txt)" -gt 500000 ]
+    [ "$many" -lt $((few + 12000)) ] # 6,000 documents in a copy: 480,000 hashes of 11 bytes more, and some to spare
+    [ "$(numbers stream.h5 /train/docs | tail -n 1)" -gt 10000000 ]
+}
+
+@test "text without an end is refused before it fills the memory" {
+    ! ldd "$QK_BIN/qk-tokpack" | grep -q libasan || skip "the address sanitizer keeps what is freed"
+    for format in text jsonl auto; do
+        head -c 3000000000 /dev/zero | tr '\0' a | (
+            ulimit -v 1500000 # the BLAS library alone maps a gigabyte
+            qk-tokpack -q --threads 1 --tokenizer "$golden/gpt2.json" --memory 8M --format $format - -o none.h5 2>stderr && exit 9
+            [ $? -eq 1 ]
+        )
+        grep -q '^qk-tokpack: standard input: the document at line 1 is larger than 1000000 bytes' stderr
+    done
+}
