@@ -1,6 +1,8 @@
 /* Causal grouped-query attention: forward, backward, statistics. */
 #include "ops_check.h"
 
+#include "compute/cpu/cpu.h"
+
 struct one {
     struct qk_attention_shape s;
     float *q, *k, *v, *d_o;
@@ -154,16 +156,112 @@ static void check_shape(struct qk_attention_shape s)
     drop(&c);
 }
 
-static void test_shapes(void **state)
+/* Sizes around strips (12 rows), blocks (96 rows, 96 and 288 keys), chunks (576 positions); one and
+ * several heads to a key head, more than a block has rows; every kind of rest of hd. */
+static void check_shapes(enum qk_cpu_vectors vectors)
 {
-    (void)state;
     static const struct qk_attention_shape shapes[] = {
         {1, 1, 1, 1, 2, 2},      {2, 3, 2, 2, 2, 4},     {3, 37, 4, 1, 6, 6},
         {2, 130, 4, 2, 16, 40},  {1, 130, 8, 2, 32, 64}, {1, 70, 2, 2, 64, 130},
-        {1, 40, 4, 4, 128, 512}, {2, 131, 12, 3, 8, 24},
+        {1, 40, 4, 4, 128, 512}, {2, 131, 12, 3, 8, 24}, {1, 96, 1, 1, 18, 18},
+        {1, 97, 3, 1, 30, 30},   {1, 48, 5, 1, 34, 40},  {1, 193, 6, 1, 10, 10},
+        {1, 25, 14, 2, 50, 100}, {1, 290, 8, 1, 4, 4},   {1, 9, 100, 1, 66, 70},
+        {3, 13, 7, 7, 126, 882}, {1, 577, 2, 1, 8, 8},   {1, 1160, 1, 1, 2, 2},
     };
+    if (qk_cpu_gemm_limit(vectors) != vectors) {
+        qk_cpu_gemm_limit(QK_CPU_AVX512);
+        print_message("this processor lacks the vectors: left out\n");
+        skip();
+    }
     for (size_t i = 0; i < COUNT(shapes); i++)
         check_shape(shapes[i]);
+    qk_cpu_gemm_limit(QK_CPU_AVX512);
+}
+
+static void test_plain(void **state)
+{
+    (void)state;
+    check_shapes(QK_CPU_BLAS);
+}
+
+static void test_avx2(void **state)
+{
+    (void)state;
+    check_shapes(QK_CPU_AVX2);
+}
+
+static void test_avx512(void **state)
+{
+    (void)state;
+    check_shapes(QK_CPU_AVX512);
+}
+
+/* Two positions, values 1 and 0: with logits d and 0 the second gives e^d / (1 + e^d).  Never a
+ * denormal; zero where there is no float. */
+static void test_exp(void **state)
+{
+    (void)state;
+    enum { N = 4000 };
+    struct qk_attention_shape s = {N, 2, 1, 1, 4, 4};
+    struct one c = make(s);
+    memset(c.q, 0, (size_t)q_size(&s) * sizeof *c.q);
+    memset(c.k, 0, (size_t)q_size(&s) * sizeof *c.k);
+    memset(c.v, 0, (size_t)q_size(&s) * sizeof *c.v);
+    for (int64_t i = 0; i < N; i++) {
+        c.q[8 * i + 4] = 2; /* logit of key j: k[j][0] */
+        c.k[8 * i] = -0.025f * (float)i;
+        c.v[8 * i] = 1;
+    }
+    struct outputs out = run_case(run, &c);
+    for (int64_t i = 0; i < N; i++) {
+        double d = (double)c.k[8 * i], expected = exp(d) / (1 + exp(d));
+        float o = out.at[8 * i + 4];
+        if (d < -87.5)
+            assert_true(o == 0);
+        else if (d > -86.9)
+            assert_close((double)o, expected, 3e-7 - 1.2e-7 * d); /* the logit's rounding */
+        assert_true(o == 0 || o >= 1.1754944e-38f);
+    }
+    free(out.at);
+    drop(&c);
+}
+
+/* What is no number comes out as none, where it is seen, and nowhere before. */
+static void check_not_finite(float bad)
+{
+    struct qk_attention_shape s = {1, 120, 2, 1, 6, 6};
+    enum { AT = 61 };
+    struct one c = make(s);
+    c.k[AT * 6 + 3] = bad;
+    struct outputs out = run_case(run, &c);
+    const float *o = out.at, *lse = o + q_size(&s), *entropy = lse + 240, *dq = entropy + 4;
+    for (int64_t t = 0; t < s.T; t++)
+        for (int64_t i = 0; i < 12; i++) {
+            bool fine = isfinite(o[t * 12 + i]) && isfinite(dq[t * 12 + i]);
+            if (t < AT)
+                assert_true(isfinite(o[t * 12 + i]));
+            else if (isnan(bad))
+                assert_true(isnan(o[t * 12 + i]) && isnan(dq[t * 12 + i]));
+            else if (c.q[t * 12 + i / 6 * 6 + 3] * bad > 0) /* the logit is +inf */
+                assert_false(fine);
+        }
+    for (int64_t h = 0; h < 2; h++) {
+        assert_true(isnan(lse[h * s.T + s.T - 1]) || !isnan(bad));
+        assert_false(isfinite(entropy[h]));
+        assert_false(isfinite(entropy[2 + h])); /* the largest logit */
+    }
+    free(out.at);
+    drop(&c);
+}
+
+static void test_not_finite(void **state)
+{
+    (void)state;
+    for (int vectors = QK_CPU_BLAS; vectors <= QK_CPU_AVX512; vectors++) {
+        qk_cpu_gemm_limit((enum qk_cpu_vectors)vectors);
+        check_not_finite(NAN);
+        check_not_finite(INFINITY);
+    }
 }
 
 /* Logits of a thousand: only differences matter, nothing overflows. */
@@ -192,8 +290,9 @@ static void test_large_logits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),
-        cmocka_unit_test(test_large_logits),
+        cmocka_unit_test(test_plain),      cmocka_unit_test(test_avx2),
+        cmocka_unit_test(test_avx512),     cmocka_unit_test(test_exp),
+        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_large_logits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

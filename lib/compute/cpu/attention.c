@@ -1,147 +1,40 @@
-/* Causal grouped-query attention, by blocks of query rows.
+/* Causal grouped-query attention, by blocks that stay in the cache.
  *
- * A task is one block of `bq` positions of one sequence and one key head.  The R = H/G query heads
- * that read this key head are stacked, position by position, into a matrix of R*bq rows, so that
- * one product with the keys 0 .. end of block serves them all.  Row r sees the keys 0 .. t0 + r/R:
- * the products leave out the tiles beyond (cpu.h's triangle).  The block's logits live in a
- * thread's scratch: R*bq x T at most.  Keys and values are packed once per sequence and key head.
- * The backward pass recomputes the logits from lse (Dao et al. 2022) and walks the query blocks of
- * one (sequence, key head) in order, so dk and dv are summed in one order.
+ * A block of stacked rows (stacked.h) meets some keys at a time, in strips: a strip's logits are
+ * made, turned into probabilities and used at once (attention_strip.h), and what lies beyond the
+ * diagonal is left out strip by strip.  Logits are to base 2: queries are multiplied by
+ * log2(e) / sqrt(hd) when they are gathered.
+ *
+ * The forward pass keeps a running maximum (Milakov and Gimelshein 2018); the backward pass makes
+ * the probabilities again from lse (Dao et al. 2022).  A thread takes one sequence and key head
+ * after the other; where they are too few for the threads, the parts of one go to several threads.
+ * Sums are the same either way.
  */
+#include "compute/cpu/attention_strip.h"
 #include "compute/cpu/cpu.h"
+#include "compute/cpu/stacked.h"
 
 #include <math.h>
 #include <omp.h>
 
-/* This file's loops are rows of hundreds of numbers: worth the widest vectors. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#pragma GCC target("prefer-vector-width=512")
-#endif
-#include "compute/cpu/vexp.h"
+/* Positions whose keys, values and sums of gradients stay in the second-level cache. */
+enum { CHUNK = 6 * QK_KEYS };
 
-enum {
-    STACKED = 128, /* rows of a block, about */
-    WIDE = 16,     /* rows of logits are filled up to whole vectors: no loop has a scalar rest */
-};
-
-/* One task's place. */
-struct block {
-    const struct qk_attention_shape *s;
-    int64_t b, g, t0, rows, keys; /* sequence, key head, first position, positions, keys seen */
-};
+static const double LOG2E = 1.4426950408889634, LN2 = 0.69314718055994531;
 
 static int64_t group(const struct qk_attention_shape *s)
 {
     return s->H / s->G;
 }
 
-static int64_t block_rows(const struct qk_attention_shape *s)
+static int64_t numbers(const struct qk_attention_shape *s)
 {
-    return qk_min64(s->T, qk_max64(16, STACKED / group(s)));
+    return s->B * s->G;
 }
 
-static struct block block_at(const struct qk_attention_shape *s, int64_t b, int64_t g, int64_t i)
+static float base2_scale(const struct qk_attention_shape *s)
 {
-    int64_t bq = block_rows(s), t0 = i * bq, end = qk_min64(t0 + bq, s->T);
-    return (struct block){s, b, g, t0, end - t0, end};
-}
-
-/* Offset of the block's i-th position in a dense [B, T, H, hd] array: its R heads lie together. */
-static int64_t place_at(const struct block *k, int64_t i)
-{
-    return ((k->b * k->s->T + k->t0 + i) * k->s->H + k->g * group(k->s)) * k->s->hd;
-}
-
-/* Of stacked row r in lse [B, H, T]. */
-static int64_t lse_at(const struct block *k, int64_t r)
-{
-    int64_t R = group(k->s), head = k->g * R + r % R;
-    return (k->b * k->s->H + head) * k->s->T + k->t0 + r / R;
-}
-
-/* How many keys stacked row r sees. */
-static int64_t seen_by(const struct block *k, int64_t r)
-{
-    return k->t0 + r / group(k->s) + 1;
-}
-
-static int64_t stacked(const struct block *k)
-{
-    return group(k->s) * k->rows;
-}
-
-/* Rows of logits lie this far apart: not a power of two. */
-static int64_t logit_stride(const struct qk_attention_shape *s)
-{
-    return qk_round_up(s->T, QK_CPU_PANEL) + 16;
-}
-
-static struct qk_cpu_triangle triangle(const struct block *k, float *at)
-{
-    return (struct qk_cpu_triangle){.at = at,
-                                    .ld = logit_stride(k->s),
-                                    .rows = stacked(k),
-                                    .keys = k->keys,
-                                    .seen = k->t0 + 1,
-                                    .per = group(k->s)};
-}
-
-static void gather(float *to, const float *from, float scale, const struct block *k)
-{
-    int64_t n = group(k->s) * k->s->hd;
-    for (int64_t i = 0; i < k->rows; i++) {
-        const float *row = from + place_at(k, i);
-#pragma omp simd
-        for (int64_t c = 0; c < n; c++)
-            to[i * n + c] = scale * row[c];
-    }
-}
-
-static void scatter(float *to, const float *from, const struct block *k)
-{
-    int64_t n = group(k->s) * k->s->hd;
-    for (int64_t i = 0; i < k->rows; i++) {
-        float *row = to + place_at(k, i);
-#pragma omp simd
-        for (int64_t c = 0; c < n; c++)
-            row[c] = from[i * n + c];
-    }
-}
-
-static float logit_scale(const struct qk_attention_shape *s)
-{
-    return (float)(1.0 / sqrt((double)s->hd));
-}
-
-/* The keys of (b, g) as the logits read them: K^T [hd, T]. */
-static struct qk_cpu_packed pack_keys(float *to, const float *k_,
-                                      const struct qk_attention_shape *s, int64_t b, int64_t g)
-{
-    int64_t width = s->G * s->hd;
-    return qk_cpu_pack(to, true, s->T, s->hd, k_ + b * s->T * width + g * s->hd, width);
-}
-
-static const float *values_of(const float *v, const struct qk_attention_shape *s, int64_t b,
-                              int64_t g)
-{
-    return v + b * s->T * s->v_stride + g * s->hd;
-}
-
-/* Room for keys or values of one (b, g), packed either way. */
-static int64_t packed_room(const struct qk_attention_shape *s)
-{
-    int64_t turned = qk_cpu_pack_room(s->T, s->hd), plain = qk_cpu_pack_room(s->hd, s->T);
-    return qk_round_up(qk_max64(turned, plain), 16);
-}
-
-/* Room per thread: three stacks of rows, `squares` arrays of logits and `packs` of keys or values;
- * behind that of all threads, `shared` packs. */
-static float *task_scratch(struct qk_device *d, const struct qk_attention_shape *s, int squares,
-                           int packs, int64_t shared, int64_t *each)
-{
-    int64_t rows = group(s) * block_rows(s), pack = packed_room(s);
-    *each = qk_round_up(3 * rows * s->hd + squares * rows * logit_stride(s) + packs * pack, 64);
-    return qk_cpu_scratch(d, QK_CPU_TILES, *each * omp_get_max_threads() + shared * pack);
+    return (float)(LOG2E / sqrt((double)s->hd));
 }
 
 static double flops_of(const struct qk_attention_shape *s, double products)
@@ -149,111 +42,231 @@ static double flops_of(const struct qk_attention_shape *s, double products)
     return products * (double)(s->B * s->H * s->hd) * (double)s->T * (double)s->T;
 }
 
+/* ---- scratch ---- */
+
+/* A thread's block. */
+struct room {
+    float queries[QK_ROWS * QK_ROW], dout[QK_ROWS * QK_ROW];
+    float out[QK_ROWS * QK_ROW]; /* or dq */
+    float p[QK_ROWS * QK_LD], dp[QK_ROWS * QK_LD];
+    float max[QK_ROWS], sum[QK_ROWS]; /* of the softmax; or lse and delta */
+};
+
+/* Keys and values of one number as the strips read them, and the sums of their gradients. */
+struct home {
+    float *keys_turned, *values_turned, *keys, *values, *dk, *dv;
+};
+
+static int64_t width_of(const struct qk_attention_shape *s)
+{
+    return qk_round_up(s->hd, QK_WIDE);
+}
+
+/* One array of a home. */
+static int64_t home_array(const struct qk_attention_shape *s)
+{
+    return qk_round_up(s->T, QK_KEYS) * width_of(s);
+}
+
+/* Are there numbers enough to keep the threads busy with one each? */
+static bool by_numbers(const struct qk_attention_shape *s)
+{
+    return 8 * numbers(s) >= 7 * qk_round_up(numbers(s), omp_get_max_threads());
+}
+
+/* A room for every thread; behind them a home of so many arrays for every thread or number. */
+static struct room *scratch_for(struct qk_device *d, const struct qk_attention_shape *s,
+                                int64_t arrays)
+{
+    int64_t threads = omp_get_max_threads(), homes = qk_max64(threads, numbers(s));
+    int64_t rooms = threads * (int64_t)(sizeof(struct room) / sizeof(float));
+    if (by_numbers(s))
+        homes = threads;
+    return (struct room *)(void *)qk_cpu_scratch(d, QK_CPU_TILES,
+                                                 rooms + homes * arrays * home_array(s));
+}
+
+/* Array i, counted through all homes. */
+static float *home_at(struct room *rooms, const struct qk_attention_shape *s, int64_t i)
+{
+    return (float *)(void *)(rooms + omp_get_max_threads()) + i * home_array(s);
+}
+
+/* Where the keys (or their gradients) of number n begin at position t, and the values. */
+static int64_t key_at(const struct qk_attention_shape *s, int64_t n, int64_t t)
+{
+    return ((n / s->G * s->T + t) * s->G + n % s->G) * s->hd;
+}
+
+static int64_t value_at(const struct qk_attention_shape *s, int64_t n, int64_t t)
+{
+    return (n / s->G * s->T + t) * s->v_stride + n % s->G * s->hd;
+}
+
+/* to [rows, width] = from [rows, hd], filled up with zeros. */
+static void lay(float *to, const float *from, int64_t stride, int64_t rows,
+                const struct qk_attention_shape *s)
+{
+    int64_t width = width_of(s);
+    for (int64_t r = 0; r < rows; r++) {
+#pragma omp simd
+        for (int64_t c = 0; c < s->hd; c++)
+            to[r * width + c] = from[r * stride + c];
+        for (int64_t c = s->hd; c < width; c++)
+            to[r * width + c] = 0;
+    }
+}
+
+/* The number that this thread will probably take after n; n if it is the last. */
+static int64_t number_after(const struct qk_attention_shape *s, int64_t n)
+{
+    int64_t then = n + omp_get_num_threads();
+    return then < numbers(s) ? then : n;
+}
+
+/* The block behind the one at `first`: the next one before `end`, or the first of number `then`. */
+static void next_block(struct qk_ahead *soon, struct qk_stacked *next,
+                       const struct qk_attention_shape *s, int64_t n, int64_t first, int64_t end,
+                       int64_t then)
+{
+    if (first + QK_ROWS < end)
+        qk_stacked_at(next, s, n, first + QK_ROWS, end);
+    else
+        qk_stacked_at(next, s, then, 0, s->T * group(s));
+    soon->row = then == n && first + QK_ROWS >= end ? next->rows : 0;
+}
+
 /* ---- forward ---- */
 
-/* Fill what a row's last vector has behind its n logits, give the length so reached, and zero the
- * rest of the `keys`. */
-static int64_t fill_row(float *row, float fill, int64_t n, int64_t keys)
-{
-    int64_t whole = qk_round_up(n, WIDE);
-    for (int64_t i = n; i < whole; i++)
-        row[i] = fill;
-    for (int64_t i = whole; i < keys; i++)
-        row[i] = 0;
-    return whole;
-}
+struct forward {
+    const struct qk_attention_strip *x;
+    struct qk_attention_shape s;
+    float *o, *lse;
+    const float *q, *k, *v;
+};
 
-/* Turn a row's n logits into exp(l - max), the rest of its `keys` into zeros. */
-static void softmax_row(float *row, int64_t n, int64_t keys, float *max_, float *sum_)
+static void forward_block(const struct forward *a, const struct home *h, const struct qk_stacked *k,
+                          struct room *m, struct qk_ahead *soon)
 {
-    int64_t whole = fill_row(row, -INFINITY, n, keys);
-    float max = row[0], sum = 0;
-#pragma omp simd reduction(max : max)
-    for (int64_t i = 0; i < whole; i++)
-        max = row[i] > max ? row[i] : max;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < whole; i++) {
-        row[i] = qk_expf(row[i] - max);
-        sum += row[i];
-    }
-    *max_ = max;
-    *sum_ = sum;
-}
-
-static void forward_block(float *o, float *lse, const float *q, const struct qk_cpu_packed *keys,
-                          const struct qk_cpu_packed *values, const struct block *k, float *scratch)
-{
-    int64_t hd = k->s->hd, rows = stacked(k), R = group(k->s);
-    int64_t most = R * block_rows(k->s) * hd;
-    float *queries = scratch, *out = queries + most, *inverse = out + most;
-    const struct qk_cpu_triangle p = triangle(k, inverse + most);
-    gather(queries, q, logit_scale(k->s), k);
-    qk_cpu_causal_logits(&p, queries, hd, keys);
-    for (int64_t r = 0; r < rows; r++) {
-        float max, sum;
-        softmax_row(p.at + r * p.ld, seen_by(k, r), k->keys, &max, &sum);
-        lse[lse_at(k, r)] = max + logf(sum);
-        inverse[r] = 1.0f / sum;
-    }
-    qk_cpu_causal_average(&p, 1, values, out, hd);
-    for (int64_t r = 0; r < rows; r++)
+    const struct qk_attention_strip *x = a->x;
+    int64_t hd = a->s.hd, width = width_of(&a->s), few = qk_max64(1, 192 / hd);
+    qk_stacked_gather(m->queries, a->q, base2_scale(&a->s), k);
+    for (int64_t r = 0; r < QK_ROWS; r++)
+        m->max[r] = -INFINITY, m->sum[r] = 0;
+    for (int64_t from = 0; from < qk_stacked_seen(k); from += QK_SPAN)
+        for (int64_t r = qk_stacked_first(k, from) / QK_STRIP * QK_STRIP; r < k->rows;
+             r += QK_STRIP) {
+            int64_t cols = qk_min64(QK_SPAN, qk_stacked_strip_seen(k, r) - from);
+            float *out = m->out + r * QK_ROW;
+            x->logits(m->p, m->queries + r * QK_ROW, h->keys_turned + from * hd, hd, cols);
+            qk_ahead_ask(soon, few);
+            x->softmax(m->p, k->seen + r, from, cols, m->max + r, m->sum + r, out, width);
+            qk_ahead_ask(soon, few);
+            x->average(out, m->p, h->values + from * width, cols, width, from > 0);
+            qk_ahead_ask(soon, few);
+        }
+    for (int64_t r = 0; r < k->rows; r++) {
+        float inverse = 1.0f / m->sum[r];
+        a->lse[k->lse_at[r]] = (float)(LN2 * (double)m->max[r] + log((double)m->sum[r]));
 #pragma omp simd
-        for (int64_t i = 0; i < hd; i++)
-            out[r * hd + i] *= inverse[r];
-    scatter(o, out, k);
+        for (int64_t c = 0; c < hd; c++)
+            a->o[k->at[r] + c] = inverse * m->out[r * QK_ROW + c];
+    }
+}
+
+/* Stacked rows first .. end of number n.  Number `then` will be wanted next; n if none. */
+static void forward_rows(const struct forward *a, const struct home *h, int64_t n, int64_t first,
+                         int64_t end, int64_t then, struct room *m)
+{
+    const struct qk_attention_shape *s = &a->s;
+    struct qk_stacked here, next;
+    struct qk_ahead soon = {.next = &next,
+                            .stacked = {a->q, a->o},
+                            .keys = {a->k + key_at(s, then, 0), a->v + value_at(s, then, 0)},
+                            .stride = {s->G * s->hd, s->v_stride},
+                            .count = then != n ? s->T : 0};
+    qk_stacked_at(&next, s, n, first, end);
+    for (; first < end; first += QK_ROWS) {
+        here = next;
+        next_block(&soon, &next, s, n, first, end, then);
+        forward_block(a, h, &here, m, &soon);
+    }
+}
+
+static struct home forward_home(struct room *rooms, const struct qk_attention_shape *s, int64_t i)
+{
+    return (struct home){.keys_turned = home_at(rooms, s, 2 * i),
+                         .values = home_at(rooms, s, 2 * i + 1)};
+}
+
+static void forward_open(const struct forward *a, const struct home *h, int64_t n)
+{
+    const struct qk_attention_shape *s = &a->s;
+    a->x->turn(h->keys_turned, a->k + key_at(s, n, 0), s->G * s->hd, s->T, s->hd);
+    lay(h->values, a->v + value_at(s, n, 0), s->v_stride, s->T, s);
+}
+
+static void forward_by_numbers(const struct forward *a, struct room *rooms)
+{
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t n = 0; n < numbers(&a->s); n++) {
+        int thread = omp_get_thread_num();
+        struct home h = forward_home(rooms, &a->s, thread);
+        forward_open(a, &h, n);
+        forward_rows(a, &h, n, 0, a->s.T * group(&a->s), n + omp_get_num_threads(), rooms + thread);
+    }
+}
+
+static void forward_by_blocks(const struct forward *a, struct room *rooms)
+{
+    int64_t count = numbers(&a->s), rows = a->s.T * group(&a->s), blocks = qk_blocks(rows, QK_ROWS);
+#pragma omp parallel
+    {
+#pragma omp for schedule(static)
+        for (int64_t n = 0; n < count; n++) {
+            struct home h = forward_home(rooms, &a->s, n);
+            forward_open(a, &h, n);
+        }
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < count * blocks; i++) {
+            int64_t n = i % count, first = (blocks - 1 - i / count) * QK_ROWS; /* long ones first */
+            struct home h = forward_home(rooms, &a->s, n);
+            forward_rows(a, &h, n, first, qk_min64(first + QK_ROWS, rows), n,
+                         rooms + omp_get_thread_num());
+        }
+    }
 }
 
 void qk_cpu_attention(struct qk_device *d, struct qk_buf o, struct qk_buf lse, struct qk_buf q,
                       struct qk_buf k, struct qk_buf v, struct qk_attention_shape s)
 {
     double start;
-    int64_t each, heads = s.B * s.G, pack = packed_room(&s);
     if (!qk_cpu_begin(d, &start))
         return;
-    float *scratch = task_scratch(d, &s, 1, 0, 2 * heads, &each);
-    if (!scratch)
+    struct room *rooms = scratch_for(d, &s, 2);
+    if (!rooms)
         return;
-    float *packs = scratch + each * omp_get_max_threads();
-    int64_t blocks = qk_blocks(s.T, block_rows(&s));
-#pragma omp parallel
-    {
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < heads; n++) {
-            pack_keys(packs + 2 * n * pack, qk_cpu_in(k), &s, n / s.G, n % s.G);
-            qk_cpu_pack(packs + (2 * n + 1) * pack, false, s.hd, s.T,
-                        values_of(qk_cpu_in(v), &s, n / s.G, n % s.G), s.v_stride);
-        }
-#pragma omp for schedule(dynamic)
-        for (int64_t n = 0; n < heads * blocks; n++) {
-            int64_t i = blocks - 1 - n / heads, bg = n % heads; /* long ones first */
-            const struct qk_cpu_packed keys = {packs + 2 * bg * pack, s.T, s.hd};
-            const struct qk_cpu_packed values = {packs + (2 * bg + 1) * pack, s.hd, s.T};
-            struct block place = block_at(&s, bg / s.G, bg % s.G, i);
-            forward_block(qk_cpu_out(o), qk_cpu_out(lse), qk_cpu_in(q), &keys, &values, &place,
-                          scratch + each * omp_get_thread_num());
-        }
-    }
+    const struct forward a = {
+        .x = qk_attention_strip(),
+        .s = s,
+        .o = qk_cpu_out(o),
+        .lse = qk_cpu_out(lse),
+        .q = qk_cpu_in(q),
+        .k = qk_cpu_in(k),
+        .v = qk_cpu_in(v),
+    };
+    (by_numbers(&s) ? forward_by_numbers : forward_by_blocks)(&a, rooms);
     qk_cpu_end(d, QK_CLASS_ATTENTION, start, flops_of(&s, 2));
 }
 
 /* ---- backward ---- */
 
-struct arrays {
+struct backward {
+    const struct qk_attention_strip *x;
+    struct qk_attention_shape s;
     float *dq, *dk, *dv;
     const float *d_o, *o, *lse, *q, *k, *v;
 };
-
-/* Logits to probabilities, and dP to the logits' gradient P * (dP - delta). */
-static void backward_row(float *p, float *dp, float lse, float delta, int64_t n, int64_t keys)
-{
-    int64_t whole = fill_row(p, -INFINITY, n, keys);
-    fill_row(dp, 0, n, keys);
-#pragma omp simd
-    for (int64_t i = 0; i < whole; i++) {
-        p[i] = qk_expf(p[i] - lse);
-        dp[i] = p[i] * (dp[i] - delta);
-    }
-}
 
 static float row_dot(const float *a, const float *b, int64_t n)
 {
@@ -264,54 +277,160 @@ static float row_dot(const float *a, const float *b, int64_t n)
     return sum;
 }
 
-/* Keys and values of one (sequence, key head), packed for the backward products. */
-struct packs {
-    struct qk_cpu_packed keys_turned, values_turned, keys;
-};
-
-static struct packs pack_both(const struct arrays *a, const struct qk_attention_shape *s, int64_t b,
-                              int64_t g, float *to)
+/* A block of rows, as gathered, and the keys from .. from+cols: dq to m->out, or += when `add`;
+ * dk and dv always +=. */
+static void backward_block(const struct backward *a, const struct home *h,
+                           const struct qk_stacked *k, int64_t from, int64_t cols, bool add,
+                           struct room *m, struct qk_ahead *soon)
 {
-    int64_t room = packed_room(s), width = s->G * s->hd;
-    return (struct packs){
-        pack_keys(to, a->k, s, b, g),
-        qk_cpu_pack(to + room, true, s->T, s->hd, values_of(a->v, s, b, g), s->v_stride),
-        qk_cpu_pack(to + 2 * room, false, s->hd, s->T, a->k + b * s->T * width + g * s->hd, width),
-    };
-}
-
-static void backward_block(const struct arrays *a, const struct packs *packed,
-                           const struct block *k, float *scratch)
-{
-    const struct qk_attention_shape *s = k->s;
-    int64_t hd = s->hd, rows = stacked(k), keys = k->keys, width = s->G * hd, R = group(s);
-    int64_t most = R * block_rows(s);
-    float *queries = scratch, *dout = queries + most * hd, *dqueries = dout + most * hd;
-    float *dk = a->dk + k->b * s->T * width + k->g * hd;
-    float *dv = a->dv + k->b * s->T * s->v_stride + k->g * hd;
-    const struct qk_cpu_triangle p = triangle(k, dqueries + most * hd);
-    const struct qk_cpu_triangle dp = triangle(k, p.at + most * p.ld);
-    gather(queries, a->q, logit_scale(s), k);
-    gather(dout, a->d_o, 1, k);
-    qk_cpu_causal_logits(&p, queries, hd, &packed->keys_turned);
-    qk_cpu_causal_logits(&dp, dout, hd, &packed->values_turned);
-    for (int64_t r = 0; r < rows; r++) {
-        float delta = row_dot(dout + r * hd, a->o + place_at(k, r / R) + r % R * hd, hd);
-        backward_row(p.at + r * p.ld, dp.at + r * p.ld, a->lse[lse_at(k, r)], delta, seen_by(k, r),
-                     keys);
+    const struct qk_attention_strip *x = a->x;
+    int64_t hd = a->s.hd, width = width_of(&a->s), few = qk_max64(1, 96 / hd);
+    for (int64_t r = qk_stacked_first(k, from) / QK_STRIP * QK_STRIP; r < k->rows; r += QK_STRIP) {
+        int64_t n = qk_min64(cols, qk_stacked_strip_seen(k, r) - from);
+        float *p = m->p + r * QK_LD, *dp = m->dp + r * QK_LD;
+        x->logits(p, m->queries + r * QK_ROW, h->keys_turned + from * hd, hd, n);
+        qk_ahead_ask(soon, few);
+        x->logits(dp, m->dout + r * QK_ROW, h->values_turned + from * hd, hd, n);
+        qk_ahead_ask(soon, few);
+        x->gradient(p, dp, k->seen + r, from, n, m->max + r, m->sum + r);
+        x->average(m->out + r * QK_ROW, dp, h->keys + from * width, n, width, add);
+        qk_ahead_ask(soon, few);
     }
-    qk_cpu_causal_spread(&p, hd, dout, hd, dv, s->v_stride);
-    qk_cpu_causal_spread(&dp, hd, queries, hd, dk, width);
-    qk_cpu_causal_average(&dp, logit_scale(s), &packed->keys, dqueries, hd);
-    scatter(a->dq, dqueries, k);
+    for (int64_t c = 0; c < cols; c += QK_STRIP) {
+        int64_t r = qk_stacked_first(k, from + c), rows = k->rows - r;
+        const float *p = m->p + r * QK_LD + c, *dp = m->dp + r * QK_LD + c;
+        x->spread(h->dv + (from + c) * width, p, m->dout + r * QK_ROW, rows, width);
+        qk_ahead_ask(soon, few);
+        x->spread(h->dk + (from + c) * width, dp, m->queries + r * QK_ROW, rows, width);
+        qk_ahead_ask(soon, few);
+    }
 }
 
-static void zero_rows(float *x, int64_t rows, int64_t stride, int64_t n)
+static void backward_gather(const struct backward *a, const struct qk_stacked *k, struct room *m)
 {
-    for (int64_t r = 0; r < rows; r++)
+    qk_stacked_gather(m->queries, a->q, base2_scale(&a->s), k);
+    qk_stacked_gather(m->dout, a->d_o, 1, k);
+    for (int64_t r = 0; r < k->rows; r++) {
+        m->max[r] = (float)(LOG2E * (double)a->lse[k->lse_at[r]]);
+        m->sum[r] = row_dot(m->dout + r * QK_ROW, a->o + k->at[r], a->s.hd);
+    }
+    for (int64_t r = k->rows; r < QK_ROWS; r++)
+        m->max[r] = m->sum[r] = 0;
+}
+
+/* Stacked rows first .. end of number n, none of them before chunk j of the keys, and this chunk.
+ * Number `then` will be wanted next; n if none. */
+static void backward_rows(const struct backward *a, const struct home *h, int64_t n, int64_t j,
+                          int64_t first, int64_t end, int64_t then, struct room *m)
+{
+    const struct qk_attention_shape *s = &a->s;
+    struct qk_stacked here, next;
+    int64_t t = j * CHUNK;
+    struct qk_ahead soon = {.next = &next,
+                            .stacked = {a->q, a->d_o, a->o, a->dq},
+                            .keys = {a->k + key_at(s, then, 0), a->v + value_at(s, then, 0),
+                                     a->dk + key_at(s, n, t), a->dv + value_at(s, n, t)},
+                            .stride = {s->G * s->hd, s->v_stride, s->G * s->hd, s->v_stride},
+                            .count = then != n ? qk_min64(CHUNK, s->T - t) : 0};
+    qk_stacked_at(&next, s, n, first, end);
+    for (; first < end; first += QK_ROWS) {
+        here = next;
+        next_block(&soon, &next, s, n, first, end, then);
+        backward_gather(a, &here, m);
+        int64_t seen = qk_min64(t + CHUNK, qk_stacked_seen(&here));
+        for (int64_t from = t; from < seen; from += QK_KEYS)
+            backward_block(a, h, &here, from, qk_min64(QK_KEYS, seen - from), from > t, m, &soon);
+        qk_stacked_scatter(a->dq, m->out, (float)(1.0 / sqrt((double)s->hd)), j > 0, &here);
+    }
+}
+
+static struct home backward_home(struct room *rooms, const struct qk_attention_shape *s, int64_t i)
+{
+    return (struct home){.keys_turned = home_at(rooms, s, 5 * i),
+                         .values_turned = home_at(rooms, s, 5 * i + 1),
+                         .keys = home_at(rooms, s, 5 * i + 2),
+                         .dk = home_at(rooms, s, 5 * i + 3),
+                         .dv = home_at(rooms, s, 5 * i + 4)};
+}
+
+static int64_t chunk_length(const struct qk_attention_shape *s, int64_t j)
+{
+    return qk_min64(CHUNK, s->T - j * CHUNK);
+}
+
+static void backward_open(const struct backward *a, const struct home *h, int64_t n, int64_t j)
+{
+    const struct qk_attention_shape *s = &a->s;
+    int64_t t = j * CHUNK, length = chunk_length(s, j), width = width_of(s), stride = s->G * s->hd;
+    const float *k = a->k + key_at(s, n, t), *v = a->v + value_at(s, n, t);
+    a->x->turn(h->keys_turned + t * s->hd, k, stride, length, s->hd);
+    a->x->turn(h->values_turned + t * s->hd, v, s->v_stride, length, s->hd);
+    lay(h->keys + t * width, k, stride, length, s);
 #pragma omp simd
-        for (int64_t i = 0; i < n; i++)
-            x[r * stride + i] = 0;
+    for (int64_t i = t * width; i < (t + qk_round_up(length, QK_KEYS)) * width; i++)
+        h->dk[i] = h->dv[i] = 0;
+}
+
+static void backward_close(const struct backward *a, const struct home *h, int64_t n, int64_t j)
+{
+    const struct qk_attention_shape *s = &a->s;
+    int64_t width = width_of(s), end = j * CHUNK + chunk_length(s, j);
+    for (int64_t t = j * CHUNK; t < end; t++) {
+        float *dk = a->dk + key_at(s, n, t), *dv = a->dv + value_at(s, n, t);
+#pragma omp simd
+        for (int64_t c = 0; c < s->hd; c++) {
+            dk[c] = (float)LN2 * h->dk[t * width + c]; /* queries are to base 2 */
+            dv[c] = h->dv[t * width + c];
+        }
+    }
+}
+
+static void backward_by_numbers(const struct backward *a, struct room *rooms)
+{
+    const struct qk_attention_shape *s = &a->s;
+    int64_t chunks = qk_blocks(s->T, CHUNK), R = group(s);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t n = 0; n < numbers(s); n++) {
+        int thread = omp_get_thread_num();
+        struct home h = backward_home(rooms, s, thread);
+        for (int64_t j = 0; j < chunks; j++) {
+            backward_open(a, &h, n, j);
+            backward_rows(a, &h, n, j, j * CHUNK * R, s->T * R, number_after(s, n), rooms + thread);
+            backward_close(a, &h, n, j);
+        }
+    }
+}
+
+/* Chunk i of the rows and chunk j of the keys make a pair.  Pairs with the same i + j share
+ * neither, so they go side by side; every dq is still summed in rising order of j, every dk and dv
+ * in rising order of i. */
+static void backward_by_pairs(const struct backward *a, struct room *rooms)
+{
+    const struct qk_attention_shape *s = &a->s;
+    int64_t count = numbers(s), chunks = qk_blocks(s->T, CHUNK), R = group(s);
+#pragma omp parallel
+    {
+#pragma omp for schedule(static)
+        for (int64_t c = 0; c < count * chunks; c++) {
+            struct home h = backward_home(rooms, s, c / chunks);
+            backward_open(a, &h, c / chunks, c % chunks);
+        }
+        for (int64_t sum = 0; sum < 2 * chunks - 1; sum++) {
+            int64_t lowest = qk_max64(0, sum - chunks + 1), pairs = sum / 2 + 1 - lowest;
+#pragma omp for schedule(dynamic)
+            for (int64_t c = 0; c < count * pairs; c++) {
+                int64_t n = c % count, j = lowest + c / count, t = (sum - j) * CHUNK;
+                struct home h = backward_home(rooms, s, n);
+                backward_rows(a, &h, n, j, t * R, qk_min64(t + CHUNK, s->T) * R, n,
+                              rooms + omp_get_thread_num());
+            }
+        }
+#pragma omp for schedule(static)
+        for (int64_t c = 0; c < count * chunks; c++) {
+            struct home h = backward_home(rooms, s, c / chunks);
+            backward_close(a, &h, c / chunks, c % chunks);
+        }
+    }
 }
 
 void qk_cpu_attention_back(struct qk_device *d, struct qk_buf dq, struct qk_buf dk,
@@ -320,55 +439,76 @@ void qk_cpu_attention_back(struct qk_device *d, struct qk_buf dq, struct qk_buf 
                            struct qk_attention_shape s)
 {
     double start;
-    int64_t each, pack = packed_room(&s);
     if (!qk_cpu_begin(d, &start))
         return;
-    float *scratch = task_scratch(d, &s, 2, 3, 0, &each);
-    if (!scratch)
+    struct room *rooms = scratch_for(d, &s, 5);
+    if (!rooms)
         return;
-    struct arrays a = {qk_cpu_out(dq), qk_cpu_out(dk), qk_cpu_out(dv), qk_cpu_in(d_o), qk_cpu_in(o),
-                       qk_cpu_in(lse), qk_cpu_in(q),   qk_cpu_in(k),   qk_cpu_in(v)};
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t n = 0; n < s.B * s.G; n++) {
-        int64_t b = n / s.G, g = n % s.G;
-        float *mine = scratch + each * omp_get_thread_num();
-        const struct packs packed = pack_both(&a, &s, b, g, mine);
-        zero_rows(a.dk + b * s.T * s.G * s.hd + g * s.hd, s.T, s.G * s.hd, s.hd);
-        zero_rows(a.dv + b * s.T * s.v_stride + g * s.hd, s.T, s.v_stride, s.hd);
-        for (int64_t i = 0; i < qk_blocks(s.T, block_rows(&s)); i++) {
-            struct block place = block_at(&s, b, g, i);
-            backward_block(&a, &packed, &place, mine + 3 * pack);
-        }
-    }
+    const struct backward a = {
+        .x = qk_attention_strip(),
+        .s = s,
+        .dq = qk_cpu_out(dq),
+        .dk = qk_cpu_out(dk),
+        .dv = qk_cpu_out(dv),
+        .d_o = qk_cpu_in(d_o),
+        .o = qk_cpu_in(o),
+        .lse = qk_cpu_in(lse),
+        .q = qk_cpu_in(q),
+        .k = qk_cpu_in(k),
+        .v = qk_cpu_in(v),
+    };
+    (by_numbers(&s) ? backward_by_numbers : backward_by_pairs)(&a, rooms);
     qk_cpu_end(d, QK_CLASS_ATTENTION, start, flops_of(&s, 5));
 }
 
 /* ---- measurement ---- */
 
-/* Adds -sum p ln p of the block's rows to entropy[j], raises max[j], j = head of the group. */
-static void stats_block(double *entropy, float *max, const float *q,
-                        const struct qk_cpu_packed *keys, const float *lse, const struct block *k,
-                        float *scratch)
+struct stats {
+    const struct qk_attention_strip *x;
+    struct qk_attention_shape s;
+    const float *lse, *q, *k;
+};
+
+/* Raises the group's entropies by those of a block's rows, and its largest logits (to base 2). */
+static void stats_block(const struct stats *a, const float *keys_turned, const struct qk_stacked *k,
+                        double *entropy, float *max, struct room *m)
 {
-    float *queries = scratch;
-    const struct qk_cpu_triangle p =
-        triangle(k, scratch + 3 * group(k->s) * block_rows(k->s) * k->s->hd);
-    gather(queries, q, logit_scale(k->s), k);
-    qk_cpu_causal_logits(&p, queries, k->s->hd, keys);
-    for (int64_t r = 0; r < stacked(k); r++) {
-        const float *row = p.at + r * p.ld;
-        int64_t n = seen_by(k, r), j = r % group(k->s);
-        float total = lse[lse_at(k, r)], most = row[0];
-        double sum = 0;
-#pragma omp simd reduction(+ : sum) reduction(max : most)
-        for (int64_t i = 0; i < n; i++) {
-            float below = row[i] - total; /* ln p */
-            sum -= (double)(qk_expf(below) * below);
-            most = row[i] > most ? row[i] : most;
-        }
-        entropy[j] += sum;
-        max[j] = most > max[j] ? most : max[j];
+    int64_t hd = a->s.hd, R = group(&a->s);
+    double sum[QK_ROWS] = {0};
+    qk_stacked_gather(m->queries, a->q, base2_scale(&a->s), k);
+    for (int64_t r = 0; r < QK_ROWS; r++) {
+        m->max[r] = -INFINITY;
+        m->sum[r] = r < k->rows ? (float)(LOG2E * (double)a->lse[k->lse_at[r]]) : 0;
     }
+    for (int64_t from = 0; from < qk_stacked_seen(k); from += QK_SPAN)
+        for (int64_t r = qk_stacked_first(k, from) / QK_STRIP * QK_STRIP; r < k->rows;
+             r += QK_STRIP) {
+            int64_t cols = qk_min64(QK_SPAN, qk_stacked_strip_seen(k, r) - from);
+            a->x->logits(m->p, m->queries + r * QK_ROW, keys_turned + from * hd, hd, cols);
+            a->x->entropy(m->p, k->seen + r, from, cols, m->sum + r, sum + r, m->max + r);
+        }
+    for (int64_t r = 0; r < k->rows; r++) {
+        int64_t j = (k->first + r) % R;
+        entropy[j] += sum[r];
+        max[j] = m->max[r] > max[j] ? m->max[r] : max[j];
+    }
+}
+
+static void stats_number(const struct stats *a, int64_t n, double *entropy, float *max,
+                         float *keys_turned, struct room *m)
+{
+    const struct qk_attention_shape *s = &a->s;
+    int64_t R = group(s);
+    struct qk_stacked k;
+    a->x->turn(keys_turned, a->k + key_at(s, n, 0), s->G * s->hd, s->T, s->hd);
+    for (int64_t j = 0; j < R; j++)
+        entropy[j] = 0, max[j] = -INFINITY;
+    for (int64_t first = 0; first < s->T * R; first += QK_ROWS) {
+        qk_stacked_at(&k, s, n, first, s->T * R);
+        stats_block(a, keys_turned, &k, entropy, max, m);
+    }
+    for (int64_t j = 0; j < R; j++)
+        max[j] = isnan(entropy[j]) ? NAN : (float)LN2 * max[j]; /* maxima pass over NaN */
 }
 
 void qk_cpu_attention_stats(struct qk_device *d, struct qk_buf entropy, struct qk_buf max_logit,
@@ -376,27 +516,19 @@ void qk_cpu_attention_stats(struct qk_device *d, struct qk_buf entropy, struct q
                             struct qk_attention_shape s)
 {
     double start;
-    int64_t each, R = group(&s), pack = packed_room(&s);
     if (!qk_cpu_begin(d, &start))
         return;
-    float *scratch = task_scratch(d, &s, 1, 1, 0, &each);
+    struct room *rooms = scratch_for(d, &s, 1);
     double *sums = (double *)(void *)qk_cpu_scratch(d, QK_CPU_PARTIAL, 2 * s.B * s.H);
-    if (!scratch || !sums)
+    if (!rooms || !sums)
         return;
+    const struct stats a = {qk_attention_strip(), s, qk_cpu_in(lse), qk_cpu_in(q), qk_cpu_in(k)};
     float *out = qk_cpu_out(entropy), *max = qk_cpu_out(max_logit);
+    int64_t R = group(&s);
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t n = 0; n < s.B * s.G; n++) {
-        float *mine = scratch + each * omp_get_thread_num();
-        const struct qk_cpu_packed keys = pack_keys(mine, qk_cpu_in(k), &s, n / s.G, n % s.G);
-        for (int64_t j = 0; j < R; j++) {
-            sums[n * R + j] = 0;
-            max[n * R + j] = -INFINITY;
-        }
-        for (int64_t i = 0; i < qk_blocks(s.T, block_rows(&s)); i++) {
-            struct block place = block_at(&s, n / s.G, n % s.G, i);
-            stats_block(sums + n * R, max + n * R, qk_cpu_in(q), &keys, qk_cpu_in(lse), &place,
-                        mine + pack);
-        }
+    for (int64_t n = 0; n < numbers(&s); n++) {
+        int thread = omp_get_thread_num();
+        stats_number(&a, n, sums + n * R, max + n * R, home_at(rooms, &s, thread), rooms + thread);
         for (int64_t j = 0; j < R; j++)
             out[n * R + j] = (float)sums[n * R + j];
     }
