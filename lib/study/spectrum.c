@@ -6,17 +6,12 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "study/eigen.h"
 #include "study/lapack.h"
 
-static double squared(double x)
-{
-    return x * x;
-}
-
-/* The measures, from squared singular values `energy` (descending) and directions; component j of
- * direction i is v[i * across + j * down]. */
-static void measure(struct qk_spectrum *s, const double *energy, const double *v, int across,
-                    int down)
+/* The measures, from squared singular values `energy` (descending) and, of each direction, the sum
+ * of the fourth powers of its components. */
+static void measure(struct qk_spectrum *s, const double *energy, const double *fourths)
 {
     int d = s->d;
     double sum = 0, total = 0, fourth = 0;
@@ -32,11 +27,9 @@ static void measure(struct qk_spectrum *s, const double *energy, const double *v
     double entropy = 0, alignment = 0, reached = 0;
     s->rank90 = 0;
     for (int i = 0; i < d; i++) {
-        double p = s->sigma[i] / sum, fourths = 0;
+        double p = s->sigma[i] / sum;
         entropy -= p > 0 ? p * log(p) : 0;
-        for (int j = 0; j < d; j++)
-            fourths += squared(v[i * across + j * down]) * squared(v[i * across + j * down]);
-        alignment += energy[i] / total * fourths;
+        alignment += energy[i] / total * fourths[i];
         /* rounding must not decide when the sum is 0.9 of the total exactly */
         if (reached < 0.9 * total * (1 - 1e-12))
             s->rank90 = i + 1;
@@ -44,6 +37,16 @@ static void measure(struct qk_spectrum *s, const double *energy, const double *v
     }
     s->effective_rank = total > 0 ? exp(entropy) : NAN;
     s->axis_alignment = alignment;
+}
+
+static double fourth_powers(const double *x, int n, int stride)
+{
+    double sum = 0;
+    for (int j = 0; j < n; j++) {
+        const double square = x[j * stride] * x[j * stride];
+        sum += square * square;
+    }
+    return sum;
 }
 
 static int check(const double *gram, int d, const char *what, struct qk_err *err)
@@ -63,28 +66,40 @@ enum { SQUARE = QK_MOST_DIM * QK_MOST_DIM, INTS = 3 + 5 * QK_MOST_DIM };
 static _Thread_local double space[4 * SQUARE + 8 * QK_MOST_DIM];
 static _Thread_local int space_ints[INTS];
 
+/* Eigenvalues ascending, fourth powers of their directions and, unless v is NULL, these: by LAPACK.
+ */
+static int decompose(double *values, double *fourths, double *v, const double *gram, int d)
+{
+    const int lwork = 3 * SQUARE, liwork = INTS; /* dsyevd wants 1 + 6 d + 2 d^2 */
+    int info = 0;
+    double *a = space, *work = a + SQUARE;
+    memcpy(a, gram, (size_t)d * (size_t)d * sizeof *a);
+    dsyevd_("V", "L", &d, a, &d, values, work, &lwork, space_ints, &liwork, &info);
+    for (int i = 0; i < d; i++) {
+        fourths[i] = fourth_powers(a + i * d, d, 1);
+        for (int j = 0; v && j < d; j++)
+            v[j * d + d - 1 - i] = a[i * d + j];
+    }
+    return info;
+}
+
 int qk_spectrum_of_gram(struct qk_spectrum *s, double *v, const double *gram, int d,
                         struct qk_err *err)
 {
     if (check(gram, d, "", err) != 0)
         return -1;
-    const int lwork = 3 * SQUARE, liwork = INTS; /* dsyevd wants 1 + 6 d + 2 d^2 */
-    int info = 0;
-    double *a = space, *work = a + SQUARE, ascending[QK_MOST_DIM], energy[QK_MOST_DIM];
-    memcpy(a, gram, (size_t)d * (size_t)d * sizeof *a);
-    dsyevd_("V", "L", &d, a, &d, ascending, work, &lwork, space_ints, &liwork, &info);
-    if (info != 0)
+    double values[QK_MOST_DIM], axes[QK_MOST_DIM], energy[QK_MOST_DIM], fourths[QK_MOST_DIM];
+    if ((v || !qk_eigen_axes(values, axes, gram, d)) && decompose(values, axes, v, gram, d) != 0)
         return qk_fail(err, "the eigenvalues of a Gram matrix did not converge");
     s->d = d;
-    double noise = QK_NOISE * d * ascending[d - 1];
-    for (int i = 0; i < d; i++) {
-        double value = ascending[d - 1 - i];
+    double noise = QK_NOISE * d * values[d - 1];
+    for (int i = 0; i < d; i++) { /* from the largest down */
+        double value = values[d - 1 - i];
         energy[i] = value > noise ? value : 0;
         s->sigma[i] = sqrt(energy[i]);
-        for (int j = 0; v && j < d; j++)
-            v[j * d + i] = a[(d - 1 - i) * d + j];
+        fourths[i] = axes[d - 1 - i];
     }
-    measure(s, energy, a + (d - 1) * d, -d, 1); /* direction i is column d-1-i of a */
+    measure(s, energy, fourths);
     return 0;
 }
 
@@ -126,7 +141,7 @@ int qk_spectrum_of_product(struct qk_spectrum *s, const double *gram_q, const do
     if (check(gram_q, d, " of the queries", err) != 0 || check(gram_k, d, " of the keys", err) != 0)
         return -1;
     double *lq = space, *lk = lq + SQUARE, *m = lk + SQUARE, *vt = m + SQUARE, *work = vt + SQUARE;
-    double energy[QK_MOST_DIM];
+    double energy[QK_MOST_DIM], fourths[QK_MOST_DIM];
     int lwork = 8 * d, one = 1, info = 0;
     cholesky(lq, gram_q, d);
     cholesky(lk, gram_k, d);
@@ -139,8 +154,9 @@ int qk_spectrum_of_product(struct qk_spectrum *s, const double *gram_q, const do
         if (s->sigma[i] <= QK_NOISE * d * s->sigma[0])
             s->sigma[i] = 0;
         energy[i] = s->sigma[i] * s->sigma[i];
+        fourths[i] = fourth_powers(vt + i, d, d); /* direction i is row i of V^T, column-major */
     }
-    measure(s, energy, vt, 1, d); /* direction i is row i of V^T, column-major */
+    measure(s, energy, fourths);
     return 0;
 }
 

@@ -3,6 +3,8 @@
  * values of the rows themselves. */
 #include "check.h"
 
+#include "base/threads.h"
+#include "study/eigen.h"
 #include "study/gram.h"
 #include "study/lapack.h"
 #include "study/spectrum.h"
@@ -211,6 +213,84 @@ static void planted_with(enum qk_gram_vectors vectors, double cond)
     free(scratch);
 }
 
+/* ---- the spectrum without directions and, with them, by LAPACK ---- */
+
+static double *matrix(int d, const char *kind)
+{
+    double *x = qk_alloc((size_t)(4 * d * d), sizeof *x);
+    double *gram = qk_zalloc((size_t)(d * d), sizeof *gram);
+    const int rows = strcmp(kind, "few rows") == 0 ? (d + 1) / 2 : 4 * d;
+    for (int i = 0; i < rows * d; i++) {
+        x[i] = uniform((uint64_t)i) - 0.25;
+        if (strcmp(kind, "graded") == 0)
+            x[i] *= pow(10, -5.0 * (i % d) / d);
+        if (strcmp(kind, "mean") == 0)
+            x[i] += 0.7;
+        if (strcmp(kind, "diagonal") == 0)
+            x[i] = i % d == i / d ? 1 + i / d : 0;
+        if (strcmp(kind, "identity") == 0)
+            x[i] = i % d == i / d;
+        if (strcmp(kind, "twins") == 0 && (i / d) / (2 * d) != (i % d) % 2)
+            x[i] = 0; /* two blocks that share no dimension */
+        if (strcmp(kind, "twins") == 0 && (i / d) / (2 * d))
+            x[i] = i % d % 2 ? x[i - 2 * d * d - 1] : 0; /* and are the same */
+        if (strcmp(kind, "small") == 0)
+            x[i] *= 1e-20;
+        if (strcmp(kind, "tiny") == 0)
+            x[i] *= 1e-120;
+        if (strcmp(kind, "nothing") == 0)
+            x[i] = 0;
+    }
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < d; i++)
+            for (int j = 0; j < d; j++)
+                gram[i * d + j] += x[r * d + i] * x[r * d + j];
+    free(x);
+    return gram;
+}
+
+static void same_spectrum(const char *kind, const double *gram, int d)
+{
+    static double v[QK_MOST_DIM * QK_MOST_DIM];
+    struct qk_err err;
+    struct qk_spectrum fast, plain;
+    assert_works(qk_spectrum_of_gram(&fast, NULL, gram, d, &err));
+    assert_works(qk_spectrum_of_gram(&plain, v, gram, d, &err));
+    for (int i = 0; i < d; i++)
+        if (fabs(fast.sigma[i] * fast.sigma[i] - plain.sigma[i] * plain.sigma[i]) >
+            1e-13 * plain.sigma[0] * plain.sigma[0])
+            fail_msg("%s, d %d: sigma %d is %.17g, not %.17g", kind, d, i, fast.sigma[i],
+                     plain.sigma[i]);
+    if (plain.sigma[0] > 0 && !(fabs(fast.axis_alignment - plain.axis_alignment) < 1e-11))
+        fail_msg("%s, d %d: alignment is %.17g, not %.17g", kind, d, fast.axis_alignment,
+                 plain.axis_alignment);
+    assert_int_equal(isnan(fast.axis_alignment), isnan(plain.axis_alignment));
+}
+
+static void without_directions(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"plain",    "graded", "mean",  "few rows", "diagonal",
+                                        "identity", "twins",  "small", "tiny",     "nothing"};
+    static const int dims[] = {1, 2, 3, 8, 9, 31, 34, 64, 128};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
+            if (strcmp(kinds[k], "twins") == 0 && dims[i] % 2)
+                continue;
+            double *gram = matrix(dims[i], kinds[k]);
+            for (int vectors = QK_GRAM_PLAIN; vectors <= QK_GRAM_AVX512; vectors++) {
+                qk_gram_limit((enum qk_gram_vectors)vectors);
+                same_spectrum(kinds[k], gram, dims[i]);
+            }
+            free(gram);
+        }
+    double values[64], fourths[64], *twins = matrix(64, "twins"), *plain = matrix(64, "plain");
+    assert_true(qk_eigen_axes(values, fourths, plain, 64));  /* not all is left to LAPACK, */
+    assert_false(qk_eigen_axes(values, fourths, twins, 64)); /* but what it alone can do */
+    free(twins);
+    free(plain);
+}
+
 static void against_svd(void **state)
 {
     (void)state;
@@ -223,6 +303,8 @@ static void against_svd(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(in_parts),
-                                       cmocka_unit_test(against_svd)};
+                                       cmocka_unit_test(against_svd),
+                                       cmocka_unit_test(without_directions)};
+    qk_threads_set(1); /* LAPACK's threads would only wait for each other */
     return cmocka_run_group_tests_name("gram", tests, NULL, NULL);
 }
