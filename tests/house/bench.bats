@@ -1,0 +1,65 @@
+# What make bench rests on: times and memory as they were, bars judged right.  No test asserts a speed.
+
+setup() {
+    cd "$BATS_TEST_DIRNAME/../.."
+    measure=$PWD/$BUILD/bench/measure
+}
+
+@test "measure tells time, memory and status of a command, and ends with its status" {
+    run "$measure" "$BATS_TEST_TMPDIR/m" sh -c 'sleep 0.05; exit 3'
+    [ "$status" -eq 3 ]
+    jq -e '.status == 3 and .wall_s >= 0.05 and .wall_s < 60 and .max_rss_bytes > 100000 and .user_s >= 0 and .sys_s >= 0' "$BATS_TEST_TMPDIR/m"
+    run "$measure" "$BATS_TEST_TMPDIR/m" no-such-program
+    [ "$status" -eq 127 ]
+}
+
+@test "measure -l notes when each line came" {
+    run "$measure" -l "$BATS_TEST_TMPDIR/m" sh -c 'echo a; sleep 0.05; echo b; echo c'
+    [ "$status" -eq 0 ]
+    jq -e '(.lines_s | length) == 3 and .lines_s[1] - .lines_s[0] >= 0.05 and .lines_s[2] <= .wall_s' "$BATS_TEST_TMPDIR/m"
+}
+
+row() { # FIGURE WHO VALUE [VARIANT]
+    jq -cn --arg figure "$1" --arg who "$2" --argjson value "$3" --arg variant "${4:-}" '$ARGS.named' >>"$BATS_TEST_TMPDIR/runs"
+}
+table() { jq -s --slurpfile figures tests/bench/figures.json --argjson threads 2 -f tests/bench/table.jq "$BATS_TEST_TMPDIR/runs" >"$BATS_TEST_TMPDIR/table"; }
+holds() { jq -e "$1" "$BATS_TEST_TMPDIR/table" >/dev/null || { cat "$BATS_TEST_TMPDIR/table"; return 1; }; }
+
+@test "the table takes medians, the better variant of a peer, and judges every kind of bar" {
+    for value in 100 300 200; do row mini.tokens qk $value; done
+    row mini.tokens ceiling 400
+    row mini.tokens "torch 1.13.1" 100 jemalloc
+    row mini.tokens "torch 2.9.0" 90 jemalloc
+    row mini.tokens "torch 2.9.0" 250 default
+    row mini.scaling qk 1.9
+    row mini.rss qk 100
+    row mini.rss "torch 1.13.1" 350
+    row bpe.train qk 61
+    table
+    holds 'map(select(.who == "qk" and .figure == "mini.tokens"))[0] | .value == 200 and .share == 0.5 and .met == false'
+    holds 'map(select(.figure == "mini.tokens" and (.who | startswith("torch 1"))))[0] | .ratio == 2 and .met == false'
+    holds 'map(select(.who == "torch 2.9.0"))[0] | .variant == "default" and .ratio == 0.8 and .bar.ratio == 1 and .met == false'
+    holds 'map(select(.figure == "mini.scaling"))[0].met == true'
+    holds 'map(select(.figure == "mini.rss" and .who != "qk"))[0] | .ratio == 3.5 and .met == true'
+    holds 'map(select(.figure == "bpe.train"))[0] | .bar.most == 60 and .met == false'
+    run jq -r -f tests/bench/print.jq "$BATS_TEST_TMPDIR/table"
+    [ "$status" -eq 0 ]
+    [[ $output == *"mini: training, all threads"$'\t'"qk"$'\t'"200"* ]]
+    [[ $output == *"≥ 2.2 ×"$'\t'"no"* ]]
+}
+
+@test "made-up words are the same in every run, and as many as asked for" {
+    awk -v bytes=20000 -f tests/bench/words.awk >"$BATS_TEST_TMPDIR/text"
+    size=$(wc -c <"$BATS_TEST_TMPDIR/text")
+    [ "$size" -ge 20000 ] && [ "$size" -lt 21000 ]
+    run cksum <"$BATS_TEST_TMPDIR/text"
+    [ "$output" = "822629351 20228" ]
+}
+
+@test "the scripts of the bench are whole" {
+    for script in tests/bench/run tests/bench/instructions tests/bench/*.bash; do bash -n "$script"; done
+    command -v python3 >/dev/null || skip "no python3 here: the peers' scripts are not looked at"
+    for script in tests/bench/peers/*.py; do
+        python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$script"
+    done
+}
