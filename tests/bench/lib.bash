@@ -6,7 +6,7 @@ MEDIAN='def median: sort | if length == 0 then null elif length % 2 == 1 then .[
 
 say() { echo "bench: $*" >&2; }
 fail() { say "$*"; exit 1; }
-calc() { awk -v OFMT=%.9g "BEGIN { print $1 }"; }
+calc() { awk -v OFMT=%.9g "BEGIN { print ($1) }"; }
 
 # [-l] COMMAND...: what it took is then in $work/m, its output in $work/out.  A failure is returned.
 measured() {
