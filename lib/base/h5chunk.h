@@ -53,11 +53,17 @@ int qk_h5_write_chunks(int64_t set, const struct qk_h5_layout *layout, const voi
 /* 1 when the data set is laid out like that (any writer) and `layout` is filled, else 0: then the
  * ordinary path must be taken. */
 int qk_h5_chunk_layout(int64_t set, struct qk_h5_layout *layout);
-/* Read `count` rows along dimension 0 from `first` on, from the chunks that hold them.  0, or -1
- * with *reason set when a chunk is damaged or unreadable, NULL when some chunk was never written or
- * skipped a filter: the ordinary path knows what to do with it.  *finite, unless NULL: whether all
- * are finite float32 numbers. */
-int qk_h5_read_chunks(int64_t set, const struct qk_h5_layout *layout, uint64_t first,
-                      uint64_t count, void *to, bool *finite, const char **reason);
+/* What to read, and where to. */
+struct qk_h5_want {
+    uint64_t first, count; /* rows along dimension 0 */
+    void *to;
+    bool widen;   /* the array holds bf16, and `to` gets float32 */
+    bool *finite; /* unless NULL: told whether all are finite, of float32 in `to` */
+};
+/* Read those rows from the chunks that hold them.  0, or -1 with *reason set when a chunk is
+ * damaged or unreadable, NULL when some chunk was never written or skipped a filter: the ordinary
+ * path knows what to do with it. */
+int qk_h5_read_chunks(int64_t set, const struct qk_h5_layout *layout, const struct qk_h5_want *want,
+                      const char **reason);
 
 #endif

@@ -160,6 +160,7 @@ struct wanted {
     size_t from, end;      /* bytes of the array in memory order */
     uint64_t first, count; /* chunks */
     unsigned char *to;
+    bool widen, look;
 };
 
 static uint64_t chunk_with(const struct wanted *k, size_t byte)
@@ -168,15 +169,18 @@ static uint64_t chunk_with(const struct wanted *k, size_t byte)
     return row / rows * k->w.per_slab + row % rows / k->l->chunk[k->w.cut];
 }
 
-static struct wanted wanted_of(const struct qk_h5_layout *l, uint64_t first, uint64_t count,
-                               void *to)
+static struct wanted wanted_of(const struct qk_h5_layout *l, const struct qk_h5_want *want)
 {
-    struct wanted k = {.l = l, .w = qk_h5_walk_of(l), .to = to};
+    struct wanted k = {.l = l,
+                       .w = qk_h5_walk_of(l),
+                       .to = want->to,
+                       .widen = want->widen,
+                       .look = want->finite != NULL};
     size_t row = l->item;
     for (int i = 1; i < l->rank; i++)
         row *= l->dims[i];
-    k.from = first * row;
-    k.end = (first + count) * row;
+    k.from = want->first * row;
+    k.end = (want->first + want->count) * row;
     k.first = chunk_with(&k, k.from);
     k.count = chunk_with(&k, k.end - 1) - k.first + 1;
     return k;
@@ -185,26 +189,36 @@ static struct wanted wanted_of(const struct qk_h5_layout *l, uint64_t first, uin
 /* Chunk i of those wanted. */
 struct piece {
     hsize_t start[4];
-    size_t at, bytes; /* in the array, without padding */
-    bool whole;       /* all of it is wanted */
-    unsigned char *to;
+    size_t at, bytes;        /* in the array, without padding */
+    size_t from, end;        /* what of that is wanted, in the array */
+    unsigned char *straight; /* where all of it goes as it is; NULL when it goes otherwise */
 };
 
 static struct piece piece_of(const struct wanted *k, uint64_t i)
 {
     struct piece p;
     qk_h5_locate(k->l, &k->w, k->first + i, p.start, &p.at, &p.bytes);
-    p.whole = p.at >= k->from && p.at + p.bytes <= k->end;
-    p.to = p.whole ? k->to + (p.at - k->from) : NULL;
+    p.from = p.at > k->from ? p.at : k->from;
+    p.end = p.at + p.bytes < k->end ? p.at + p.bytes : k->end;
+    const bool whole = p.end - p.from == p.bytes;
+    p.straight = whole && !k->widen ? k->to + (p.at - k->from) : NULL;
     return p;
 }
 
-/* The part of a chunk at `all` that is wanted, to its place. */
-static void keep_part(const struct wanted *k, const struct piece *p, const unsigned char *all)
+/* What is wanted of a chunk at `all`, to its place; whether it is finite, when that is asked. */
+static bool keep(const struct wanted *k, const struct piece *p, const unsigned char *all)
 {
-    const size_t from = p->at > k->from ? p->at : k->from;
-    const size_t end = p->at + p->bytes < k->end ? p->at + p->bytes : k->end;
-    memcpy(k->to + (from - k->from), all + (from - p->at), end - from);
+    const size_t bytes = p->end - p->from, place = p->from - k->from;
+    unsigned char *to = k->to + place;
+    int64_t floats = (int64_t)(bytes / sizeof(float));
+    if (k->widen) {
+        to += place;
+        floats = (int64_t)(bytes / sizeof(uint16_t));
+        qk_bf16_spread((float *)(void *)to, all + (p->from - p->at), floats);
+    } else if (!p->straight) {
+        memcpy(to, all + (p->from - p->at), bytes);
+    }
+    return !k->look || qk_all_finite((const float *)(const void *)to, floats);
 }
 
 /* A chunk as stored, at raw; scratch of three chunks. */
@@ -212,16 +226,10 @@ static const char *decode_piece(const struct wanted *k, const struct piece *p, u
                                 size_t n, unsigned char *scratch, bool *finite)
 {
     const size_t whole = k->w.chunk_bytes;
-    unsigned char *to = p->whole ? p->to : scratch + 2 * whole;
+    unsigned char *to = p->straight ? p->straight : scratch + 2 * whole;
     const char *bad = decode(to, p->bytes, raw, n, scratch, whole, k->l);
-    if (!bad && !p->whole)
-        keep_part(k, p, to);
-    if (!bad && finite) {
-        const size_t from = p->at > k->from ? p->at : k->from;
-        const size_t end = p->at + p->bytes < k->end ? p->at + p->bytes : k->end;
-        const void *at = k->to + (from - k->from);
-        *finite = *finite && qk_all_finite(at, (int64_t)((end - from) / sizeof(float)));
-    }
+    if (!bad && !keep(k, p, to))
+        *finite = false;
     return bad;
 }
 
@@ -231,8 +239,9 @@ static const char *read_piece(int fd, const struct found *found, const struct wa
                               const struct piece *p, size_t raw, unsigned char *scratch,
                               bool *finite)
 {
-    if (k->l->zstd_level == 0 && p->whole && p->bytes % 2 == 0) /* pieces of whole words */
-        return read_plain(fd, found, p->to, p->bytes, k->w.chunk_bytes, scratch, finite);
+    if (k->l->zstd_level == 0 && p->straight && p->bytes % 2 == 0) /* pieces of whole words */
+        return read_plain(fd, found, p->straight, p->bytes, k->w.chunk_bytes, scratch,
+                          k->look ? finite : NULL);
     if (!read_at(fd, scratch, found->size, found->where))
         return unreadable;
     return decode_piece(k, p, scratch, found->size, scratch + raw, finite);
@@ -251,7 +260,7 @@ static const char *read_found(int fd, const struct found *found, const struct wa
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < (int64_t)k->count; i++) {
             const struct piece p = piece_of(k, (uint64_t)i);
-            const char *bad = read_piece(fd, &found[i], k, &p, raw, scratch, finite ? &all : NULL);
+            const char *bad = read_piece(fd, &found[i], k, &p, raw, scratch, &all);
 #pragma omp critical(h5chunk_reason)
             if (bad && i < first_bad) {
                 first_bad = i;
@@ -260,8 +269,7 @@ static const char *read_found(int fd, const struct found *found, const struct wa
         }
         free(scratch);
     }
-    if (finite)
-        *finite = all;
+    *finite = all;
     return reason;
 }
 
@@ -336,30 +344,32 @@ static const char *read_batch(hid_t set, const struct wanted *k, uint64_t i, siz
     for (int b = 0; b < n; b++) {
         const struct piece p = piece_of(k, i + (uint64_t)b);
         unsigned char *at = memory + (size_t)b * each;
-        bad[b] = decode_piece(k, &p, at, stored[b], at + raw, finite ? &all : NULL);
+        bad[b] = decode_piece(k, &p, at, stored[b], at + raw, &all);
     }
-    if (finite)
-        *finite = *finite && all;
+    *finite = *finite && all;
     for (int b = 0; b < n; b++)
         reason = reason ? reason : bad[b];
     return reason;
 }
 
-int qk_h5_read_chunks(int64_t set, const struct qk_h5_layout *l, uint64_t first, uint64_t count,
-                      void *to, bool *finite, const char **reason)
+int qk_h5_read_chunks(int64_t set, const struct qk_h5_layout *l, const struct qk_h5_want *want,
+                      const char **reason)
 {
-    const struct wanted k = wanted_of(l, first, count, to);
+    const struct wanted k = wanted_of(l, want);
+    bool finite = true;
     *reason = NULL;
-    int done = read_past(set, &k, finite, reason);
-    if (done != 0)
-        return done < 0 ? -1 : 0;
-    const size_t raw = largest_chunk(set, &k);
-    if (!raw)
-        return -1;
-    const uint64_t batch = k.count < BATCH ? k.count : BATCH;
-    unsigned char *memory = qk_alloc(batch, raw + 3 * k.w.chunk_bytes);
-    for (uint64_t i = 0; i < k.count && !*reason; i += BATCH)
-        *reason = read_batch(set, &k, i, raw, memory, finite);
-    free(memory);
+    int done = read_past(set, &k, &finite, reason);
+    if (done == 0) {
+        const size_t raw = largest_chunk(set, &k);
+        if (!raw)
+            return -1;
+        const uint64_t batch = k.count < BATCH ? k.count : BATCH;
+        unsigned char *memory = qk_alloc(batch, raw + 3 * k.w.chunk_bytes);
+        for (uint64_t i = 0; i < k.count && !*reason; i += BATCH)
+            *reason = read_batch(set, &k, i, raw, memory, &finite);
+        free(memory);
+    }
+    if (want->finite)
+        *want->finite = finite;
     return *reason ? -1 : 0;
 }

@@ -33,11 +33,12 @@ bool qk_type_is_float(enum qk_type type);
 /* The nearest of our types that holds every value of an HDF5 type; -1 when it is no number. */
 int qk_h5_classify(hid_t type, enum qk_type *nearest);
 
-/* count floats out of the 16-bit values in the second half of to[count]. */
-void qk_bf16_widen(float *to, int64_t count);
+/* count floats out of 16-bit values, which may lie in the second half of to[count]. */
+void qk_bf16_spread(float *to, const void *from, int64_t count);
 /* The 16-bit values of floats, rounded to nearest, ties to even; malloc'd. */
 uint16_t *qk_bf16_narrow(const float *from, int64_t count);
 
+/* On this thread. */
 bool qk_all_finite(const float *values, int64_t count);
 
 /* An existing array, or H5I_INVALID_HID with a sentence; its shape and type. */

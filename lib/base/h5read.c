@@ -125,7 +125,7 @@ static int read_plainly(struct qk_h5 *f, const char *object, hid_t set, enum qk_
         H5Sclose(from);
     }
     if (bad >= 0 && half)
-        qk_bf16_widen(to, count);
+        qk_bf16_spread(to, at, count); /* forward: no value is overwritten before it is read */
     return bad < 0 ? -1 : 0;
 }
 
@@ -149,20 +149,16 @@ static hid_t open_convertible(struct qk_h5 *f, const char *object, enum qk_type 
 /* The same by the parallel path, when the array is laid out for it and needs no conversion: 1 when
  * read, 0 when the ordinary path must be taken.  *finite, unless NULL, is told of floats. */
 static int read_chunks(struct qk_h5 *f, const char *object, hid_t set, enum qk_type type,
-                       struct rows rows, int64_t count, void *to, bool *finite, struct qk_err *err)
+                       struct rows rows, void *to, bool *finite, struct qk_err *err)
 {
     struct qk_h5_layout layout;
     const bool half = is_stored_as(set, QK_BF16) && type == QK_F32;
     if (!(half || is_stored_as(set, type)) || !qk_h5_chunk_layout(set, &layout))
         return 0;
     const char *reason;
-    if (qk_h5_read_chunks(set, &layout, rows.first, rows.count, half ? (char *)to + 2 * count : to,
-                          half ? NULL : finite, &reason) != 0)
+    const struct qk_h5_want want = {rows.first, rows.count, to, half, finite};
+    if (qk_h5_read_chunks(set, &layout, &want, &reason) != 0)
         return reason ? qk_fail(err, "%s: %s cannot be read (%s)", f->path, object, reason) : 0;
-    if (half)
-        qk_bf16_widen(to, count);
-    if (half && finite)
-        *finite = qk_all_finite(to, count);
     return 1;
 }
 
@@ -177,7 +173,7 @@ static int read_rows(struct qk_h5 *f, const char *object, hid_t set, enum qk_typ
         *finite = true;
     if (count == 0)
         return 0;
-    const int got = read_chunks(f, object, set, type, rows, count, to, finite, err);
+    const int got = read_chunks(f, object, set, type, rows, to, finite, err);
     if (got != 0)
         return got < 0 ? -1 : 0;
     if (read_plainly(f, object, set, type, info, rows, count, to, err) != 0)

@@ -104,15 +104,13 @@ int qk_h5_classify(hid_t type, enum qk_type *nearest)
     return 0;
 }
 
-void qk_bf16_widen(float *to, int64_t count)
+void qk_bf16_spread(float *to, const void *from, int64_t count)
 {
-    /* The 16-bit values lie in the second half of `to`; go forward so that none is overwritten
-     * before it is read. */
-    const uint16_t *from = (const uint16_t *)(const void *)to + count;
+    const unsigned char *narrow = from;
     for (int64_t i = 0; i < count; i++) {
-        uint16_t narrow;
-        memcpy(&narrow, &from[i], sizeof narrow);
-        uint32_t bits = (uint32_t)narrow << 16;
+        uint16_t half;
+        memcpy(&half, narrow + 2 * i, sizeof half);
+        uint32_t bits = (uint32_t)half << 16;
         memcpy(&to[i], &bits, sizeof bits);
     }
 }
@@ -129,6 +127,7 @@ static uint16_t narrow_bf16(float x)
 uint16_t *qk_bf16_narrow(const float *from, int64_t count)
 {
     uint16_t *to = qk_alloc((size_t)count, sizeof *to);
+#pragma omp parallel for simd schedule(static) if (count > 1 << 16)
     for (int64_t i = 0; i < count; i++)
         to[i] = narrow_bf16(from[i]);
     return to;
