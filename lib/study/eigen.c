@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "study/gram.h"
 #include "study/lapack.h"
 #include "study/spectrum.h"
@@ -110,8 +111,9 @@ static double doubt(const double *values, const double *left, int d)
 bool qk_eigen_axes(double *values, double *fourths, const double *gram, int d)
 {
     static const double MOST_DOUBT = 1e-9;
-    static _Thread_local struct tridiagonal space;
-    struct tridiagonal *t = &space;
+    static _Thread_local struct tridiagonal *t; /* kept by each thread, see spectrum.c */
+    if (!t)
+        t = qk_big_alloc(sizeof *t);
     _Alignas(64) double padded[LD], sums[LD], left[LD], off[LD];
     const struct kernel *with = &kernels[qk_gram_vectors()];
     int info = 0;

@@ -60,11 +60,21 @@ static int check(const double *gram, int d, const char *what, struct qk_err *err
     return 0;
 }
 
-/* Kept by each thread: memory of this size would be fetched from the system and handed back for
- * every matrix, which costs as much as half the work. */
+/* Memory that each thread keeps: fetched from the system and handed back for every matrix it would
+ * cost as much as half the work.  Not thread-local itself, which would come out of the stacks. */
 enum { SQUARE = QK_MOST_DIM * QK_MOST_DIM, INTS = 3 + 5 * QK_MOST_DIM };
-static _Thread_local double space[4 * SQUARE + 8 * QK_MOST_DIM];
-static _Thread_local int space_ints[INTS];
+struct space {
+    double at[4 * SQUARE + 8 * QK_MOST_DIM];
+    int ints[INTS];
+};
+
+static struct space *space_here(void)
+{
+    static _Thread_local struct space *kept;
+    if (!kept)
+        kept = qk_big_alloc(sizeof *kept);
+    return kept;
+}
 
 /* Eigenvalues ascending, fourth powers of their directions and, unless v is NULL, these: by LAPACK.
  */
@@ -72,9 +82,10 @@ static int decompose(double *values, double *fourths, double *v, const double *g
 {
     const int lwork = 3 * SQUARE, liwork = INTS; /* dsyevd wants 1 + 6 d + 2 d^2 */
     int info = 0;
-    double *a = space, *work = a + SQUARE;
+    struct space *space = space_here();
+    double *a = space->at, *work = a + SQUARE;
     memcpy(a, gram, (size_t)d * (size_t)d * sizeof *a);
-    dsyevd_("V", "L", &d, a, &d, values, work, &lwork, space_ints, &liwork, &info);
+    dsyevd_("V", "L", &d, a, &d, values, work, &lwork, space->ints, &liwork, &info);
     for (int i = 0; i < d; i++) {
         fourths[i] = fourth_powers(a + i * d, d, 1);
         for (int j = 0; v && j < d; j++)
@@ -140,7 +151,8 @@ int qk_spectrum_of_product(struct qk_spectrum *s, const double *gram_q, const do
 {
     if (check(gram_q, d, " of the queries", err) != 0 || check(gram_k, d, " of the keys", err) != 0)
         return -1;
-    double *lq = space, *lk = lq + SQUARE, *m = lk + SQUARE, *vt = m + SQUARE, *work = vt + SQUARE;
+    double *lq = space_here()->at, *lk = lq + SQUARE, *m = lk + SQUARE, *vt = m + SQUARE,
+           *work = vt + SQUARE;
     double energy[QK_MOST_DIM], fourths[QK_MOST_DIM];
     int lwork = 8 * d, one = 1, info = 0;
     cholesky(lq, gram_q, d);
