@@ -17,8 +17,14 @@
 #include <math.h>
 #include <omp.h>
 
-/* Positions whose keys, values and sums of gradients stay in the second-level cache. */
-enum { CHUNK = 6 * QK_KEYS };
+enum {
+    /* Positions whose keys, values and sums of gradients stay in the second-level cache. */
+    CHUNK = 6 * QK_KEYS,
+    /* Numbers of each array asked for ahead between two steps (qk_ahead). */
+    FORWARD_AHEAD = 192,
+    BACKWARD_AHEAD = 64,
+};
+_Static_assert(CHUNK % QK_ROWS == 0, "blocks of rows begin at the same rows in every chunk");
 
 static const double LOG2E = 1.4426950408889634, LN2 = 0.69314718055994531;
 
@@ -78,10 +84,9 @@ static bool by_numbers(const struct qk_attention_shape *s)
 static struct room *scratch_for(struct qk_device *d, const struct qk_attention_shape *s,
                                 int64_t arrays)
 {
-    int64_t threads = omp_get_max_threads(), homes = qk_max64(threads, numbers(s));
+    int64_t threads = omp_get_max_threads();
+    int64_t homes = by_numbers(s) ? threads : qk_max64(threads, numbers(s));
     int64_t rooms = threads * (int64_t)(sizeof(struct room) / sizeof(float));
-    if (by_numbers(s))
-        homes = threads;
     return (struct room *)(void *)qk_cpu_scratch(d, QK_CPU_TILES,
                                                  rooms + homes * arrays * home_array(s));
 }
@@ -149,7 +154,7 @@ static void forward_block(const struct forward *a, const struct home *h, const s
                           struct room *m, struct qk_ahead *soon)
 {
     const struct qk_attention_strip *x = a->x;
-    int64_t hd = a->s.hd, width = width_of(&a->s), few = qk_max64(1, 192 / hd);
+    int64_t hd = a->s.hd, width = width_of(&a->s), few = qk_max64(1, FORWARD_AHEAD / hd);
     qk_stacked_gather(m->queries, a->q, base2_scale(&a->s), k);
     for (int64_t r = 0; r < QK_ROWS; r++)
         m->max[r] = -INFINITY, m->sum[r] = 0;
@@ -284,7 +289,7 @@ static void backward_block(const struct backward *a, const struct home *h,
                            struct room *m, struct qk_ahead *soon)
 {
     const struct qk_attention_strip *x = a->x;
-    int64_t hd = a->s.hd, width = width_of(&a->s), few = qk_max64(1, 96 / hd);
+    int64_t hd = a->s.hd, width = width_of(&a->s), few = qk_max64(1, BACKWARD_AHEAD / hd);
     for (int64_t r = qk_stacked_first(k, from) / QK_STRIP * QK_STRIP; r < k->rows; r += QK_STRIP) {
         int64_t n = qk_min64(cols, qk_stacked_strip_seen(k, r) - from);
         float *p = m->p + r * QK_LD, *dp = m->dp + r * QK_LD;

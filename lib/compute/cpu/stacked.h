@@ -11,7 +11,7 @@
 #include "compute/cpu/attention_strip.h"
 #include "compute/ops.h"
 
-enum { QK_ROWS = 8 * QK_STRIP };
+enum { QK_ROWS = 4 * QK_STRIP };
 
 /* Behind the last row come, up to a whole strip, rows that see what it sees and that nobody reads.
  */
