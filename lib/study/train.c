@@ -34,6 +34,8 @@ struct trainer {
     double flops_per_token;
     double saved_at;      /* when the last partial or the start was */
     int64_t saved_tokens; /* tokens_seen then */
+    double *step_seconds; /* of the steps since */
+    size_t steps, step_room;
 };
 
 static void remark(const struct trainer *t, const char *text)
@@ -304,7 +306,7 @@ static void show_step(struct trainer *t, double loss)
 static int one_step(struct trainer *t, struct qk_err *err)
 {
     struct qk_edge *e = &t->edge;
-    const double factor = qk_lr_factor(&e->config, e->step);
+    const double factor = qk_lr_factor(&e->config, e->step), start = qk_now();
     double loss = 0, norm = 0;
     if (accumulate(t, &loss, err) != 0 ||
         qk_optimizer_step(t->optimizer, qk_model_weights(t->model), qk_model_gradients(t->model),
@@ -312,6 +314,8 @@ static int one_step(struct trainer *t, struct qk_err *err)
         return -1;
     if (!isfinite(norm))
         return fail_nonfinite_gradient(t, err);
+    qk_grow(&t->step_seconds, &t->step_room, t->steps + 1, sizeof *t->step_seconds);
+    t->step_seconds[t->steps++] = qk_now() - start;
     const int64_t before = e->tokens_seen;
     e->step++;
     e->tokens_seen += qk_tokens_per_step(&e->config);
@@ -329,9 +333,27 @@ static int one_step(struct trainer *t, struct qk_err *err)
 
 /* ---- the edge ---- */
 
+static int ascending(const void *a_, const void *b_)
+{
+    const double *a = a_, *b = b_;
+    return (*a > *b) - (*a < *b);
+}
+
+/* The median step, NaN without any: unlike the sum it leaves out what happens once, as first touch
+ * of memory. */
+static double take_step_seconds(struct trainer *t)
+{
+    const size_t n = t->steps;
+    t->steps = 0;
+    if (n == 0)
+        return NAN;
+    qsort(t->step_seconds, n, sizeof *t->step_seconds, ascending);
+    return 0.5 * (t->step_seconds[n / 2] + t->step_seconds[(n - 1) / 2]);
+}
+
 static int add_timing(struct trainer *t, struct qk_err *err)
 {
-    const double now = qk_now(), seconds = now - t->saved_at;
+    const double now = qk_now(), seconds = now - t->saved_at, step = take_step_seconds(t);
     const int64_t tokens = t->edge.tokens_seen - t->saved_tokens;
     t->saved_at = now;
     t->saved_tokens = t->edge.tokens_seen;
@@ -342,6 +364,7 @@ static int add_timing(struct trainer *t, struct qk_err *err)
     qk_json_add_number(line, "tokens", (double)tokens);
     qk_json_add_number(line, "elapsed_s", seconds);
     qk_json_add_number(line, "tokens_per_s", seconds > 0 ? (double)tokens / seconds : NAN);
+    qk_json_add_number(line, "step_s", step);
     return qk_trainlog_add(t->timing, line, err);
 }
 
@@ -427,6 +450,7 @@ enum qk_train_end qk_train_run(struct qk_device *d, const struct qk_train_option
     free(t->inputs);
     free(t->targets);
     free(t->nll);
+    free(t->step_seconds);
     qk_edge_close(&t->edge);
     free(t);
     return end;

@@ -143,6 +143,7 @@ wait_for() { # FILE
     same_results timed
     [ "$(jq -s 'map(.elapsed_s) | add > 0' timed.time)" = true ]
     [ "$(jq -s 'map(.tokens) | add' timed.time)" -eq 20480 ]
+    [ "$(jq -s 'all(.step_s > 0 and .step_s <= .elapsed_s)' timed.time)" = true ]
 }
 
 @test "weights alone, in bf16, are a start" {
