@@ -20,8 +20,11 @@ static inline __attribute__((always_inline)) void NAME(tile)(const int rows, con
 {
     NAME(vector) sum[ROWS][2];
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; i++)
+    for (int i = 0; i < rows; i++) {
+        __builtin_prefetch(c + i * ldc, 1);
+        __builtin_prefetch(c + i * ldc + 2 * WIDTH - 1, 1);
         sum[i][0] = sum[i][1] = (NAME(vector)){0};
+    }
     for (int64_t k = 0; k < n; k++) {
         NAME(vector) b0 = *(const NAME(loose) *)(b + k * 2 * WIDTH);
         NAME(vector) b1 = *(const NAME(loose) *)(b + k * 2 * WIDTH + WIDTH);
