@@ -97,6 +97,16 @@ struct qk_cpu_packed {
 int64_t qk_cpu_pack_room(int64_t N, int64_t K);
 struct qk_cpu_packed qk_cpu_pack(float *to, bool tb, int64_t N, int64_t K, const float *B,
                                  int64_t ldb);
+/* The same by parts: columns from .. end of op(B), from a multiple of QK_CPU_PANEL. */
+void qk_cpu_pack_columns(float *to, bool tb, int64_t N, int64_t K, const float *B, int64_t ldb,
+                         int64_t from, int64_t end);
+
+/* Rows from .. end of C = alpha op(A) B below and on the diagonal, where C is symmetric; A begins
+ * with row `from`.  Above it, up to the next multiple of QK_CPU_PANEL behind `end`, anything.
+ * Mirror then copies these rows' lower part to the columns from .. end of the upper one. */
+void qk_cpu_lower(bool ta, int64_t from, int64_t end, float alpha, const float *A, int64_t lda,
+                  const struct qk_cpu_packed *b, float *C, int64_t ldc);
+void qk_cpu_mirror(int64_t from, int64_t end, float *C, int64_t ldc);
 
 /* A block of causal logits P [rows, keys]: row r counts in columns below seen + r / per <= keys.
  * Rows lie ld >= keys rounded up to QK_CPU_PANEL apart. */

@@ -205,23 +205,30 @@ int64_t qk_cpu_pack_room(int64_t N, int64_t K)
     return qk_round_up(N, QK_CPU_PANEL) * K;
 }
 
-struct qk_cpu_packed qk_cpu_pack(float *to, bool tb, int64_t N, int64_t K, const float *B,
-                                 int64_t ldb)
+void qk_cpu_pack_columns(float *to, bool tb, int64_t N, int64_t K, const float *B, int64_t ldb,
+                         int64_t from, int64_t end)
 {
     const struct product p = {.tb = tb, .N = N, .K = K, .B = B, .ldb = ldb};
-    int64_t wide = qk_round_up(N, QK_CPU_PANEL);
+    const int64_t wide = qk_round_up(N, QK_CPU_PANEL);
+    end = qk_round_up(end, QK_CPU_PANEL);
     switch (qk_cpu_gemm_vectors()) {
     case QK_CPU_AVX512:
-        avx512_pack(to, &p, 0, wide, 0, K);
+        avx512_pack(to + from * K, &p, from, end, 0, K);
         break;
     case QK_CPU_AVX2:
-        avx2_pack(to, &p, 0, wide, 0, K);
+        avx2_pack(to + from * K, &p, from, end, 0, K);
         break;
     case QK_CPU_BLAS: /* plain, [K, wide] */
         for (int64_t k = 0; k < K; k++)
-            for (int64_t n = 0; n < wide; n++)
+            for (int64_t n = from; n < end; n++)
                 to[k * wide + n] = n >= N ? 0 : tb ? B[n * ldb + k] : B[k * ldb + n];
     }
+}
+
+struct qk_cpu_packed qk_cpu_pack(float *to, bool tb, int64_t N, int64_t K, const float *B,
+                                 int64_t ldb)
+{
+    qk_cpu_pack_columns(to, tb, N, K, B, ldb, 0, N);
     return (struct qk_cpu_packed){to, N, K};
 }
 
@@ -276,4 +283,40 @@ void qk_cpu_causal_spread(const struct qk_cpu_triangle *t, int64_t N, const floa
                               .seen = t->seen,
                               .per = t->per};
     multiply(&p);
+}
+
+/* ---- symmetric ---- */
+
+void qk_cpu_lower(bool ta, int64_t from, int64_t end, float alpha, const float *A, int64_t lda,
+                  const struct qk_cpu_packed *b, float *C, int64_t ldc)
+{
+    const struct product p = {.ta = ta,
+                              .M = end - from,
+                              .N = qk_round_up(end, QK_CPU_PANEL),
+                              .K = b->K,
+                              .alpha = alpha,
+                              .A = A,
+                              .lda = lda,
+                              .B = b->at,
+                              .ldb = qk_round_up(b->N, QK_CPU_PANEL),
+                              .C = C + from * ldc,
+                              .ldc = ldc,
+                              .panels = b->at,
+                              .depth = b->K,
+                              .part = LOGITS,
+                              .seen = from + 1,
+                              .per = 1};
+    multiply(&p);
+}
+
+/* Squares at a time: their rows stay in the first-level cache. */
+void qk_cpu_mirror(int64_t from, int64_t end, float *C, int64_t ldc)
+{
+    enum { SIDE = 16 };
+    for (int64_t i = from; i < end; i += SIDE)
+        for (int64_t j = 0; j < i + SIDE; j += SIDE)
+            for (int64_t s = j; s < qk_min64(j + SIDE, end - 1); s++)
+#pragma omp simd
+                for (int64_t r = qk_max64(i, s + 1); r < qk_min64(i + SIDE, end); r++)
+                    C[s * ldc + r] = C[r * ldc + s];
 }

@@ -1,15 +1,18 @@
 /* Muon (Jordan 2024): momentum whose step is made orthogonal.
  *
- * The `count` matrices are treated side by side: a parallel loop runs over the tiles of all of
- * them.  A matrix is not turned onto its wide side; the Gram matrix is taken on the smaller one:
+ * A few of the `count` matrices are in work at once, so that they stay in the cache through all
+ * steps: as many as there are threads, or as fill BATCH.  Parallel loops run over the tiles of all
+ * of them.  A matrix is not turned onto its wide side; the Gram matrix is taken on the smaller one:
  * X X^T with polynomial from the left for wide ones, X^T X with polynomial from the right for tall
- * ones, which is the same up to a transpose.
+ * ones, which is the same up to a transpose.  Gram matrix and polynomial are symmetric: what lies
+ * above their diagonal is copied.
  */
 #include "compute/cpu/cpu.h"
 
 #include <math.h>
+#include <omp.h>
 
-enum { BLOCK = 1 << 14, STEPS = 5 };
+enum { BLOCK = 1 << 14, BATCH = 1 << 20, STEPS = 5 };
 
 /* X <- (a + b A + c A^2) X per step. */
 typedef double coefficients[3];
@@ -24,14 +27,18 @@ static const coefficients POLAR_EXPRESS[STEPS] = {
 };
 static const double NEWTON_SCHULZ[3] = {3.4445, -4.7750, 2.0315};
 
-struct muon {
-    int64_t count, rows, cols, small, size, tile; /* small = the shorter side */
-    float *x, *next, *gram, *poly; /* [count, rows, cols] x 2, [count, small^2] x 2 */
-    double *norm2;                 /* [count, blocks] */
+struct batch {
+    int64_t count, rows, cols, small, size, tile; /* small = the shorter side; size = rows * cols */
+    int64_t ld;         /* of the square matrices: lower triangles are made of whole panels */
+    float *x, *next;    /* [count, rows, cols] */
+    float *gram, *poly; /* [count, small, ld] */
+    float *packed;      /* [count]: the second operand of the symmetric products */
+    int64_t room;       /* of one of them */
+    double *norm2;      /* [count, blocks] */
 };
 
 /* b = lerp(b, g, 1-mu); x = lerp(g, b, mu); partial sums of x^2. */
-static void momentum(const struct muon *a, float *b, const float *g, float scale, double mu)
+static void momentum(const struct batch *a, float *b, const float *g, float scale, double mu)
 {
     int64_t blocks = qk_blocks(a->size, BLOCK);
     const float fresh = (float)(1 - mu);
@@ -52,7 +59,7 @@ static void momentum(const struct muon *a, float *b, const float *g, float scale
     }
 }
 
-static void normalise(const struct muon *a, enum qk_orthogonalizer how)
+static void normalise(const struct batch *a, enum qk_orthogonalizer how)
 {
     int64_t blocks = qk_blocks(a->size, BLOCK);
 #pragma omp parallel for schedule(static)
@@ -70,74 +77,88 @@ static void normalise(const struct muon *a, enum qk_orthogonalizer how)
     }
 }
 
-/* Copy the tile at (i, j), below the diagonal, to its mirror image. */
-static void mirror(float *c, int64_t n, int64_t i, int64_t j, int64_t rows, int64_t cols)
+/* ---- the four parts of a step, each for `tile` rows or columns from i on of one matrix ---- */
+
+static struct qk_cpu_packed packed_of(const struct batch *a, int64_t matrix, int64_t depth)
 {
-    for (int64_t r = i; r < i + rows; r++)
-        for (int64_t s = j; s < qk_min64(j + cols, r); s++)
-            c[s * n + r] = c[r * n + s];
+    return (struct qk_cpu_packed){a->packed + matrix * a->room, a->small, depth};
 }
 
-/* One tile of gram = X X^T or X^T X. */
-static void gram_tile(const struct muon *a, int64_t matrix, int64_t i, int64_t j)
+/* X^T, or X of a tall matrix, as the Gram product reads it. */
+static void pack_matrix(const struct batch *a, int64_t matrix, int64_t i)
 {
-    int64_t n = a->small, h = qk_min64(a->tile, n - i), w = qk_min64(a->tile, n - j);
+    qk_cpu_pack_columns(a->packed + matrix * a->room, a->rows <= a->cols, a->small,
+                        qk_max64(a->rows, a->cols), a->x + matrix * a->size, a->cols, i,
+                        qk_min64(i + a->tile, a->small));
+}
+
+/* Rows of gram = X X^T or X^T X. */
+static void gram_rows(const struct batch *a, int64_t matrix, int64_t i)
+{
+    int64_t end = qk_min64(i + a->tile, a->small);
+    bool tall = a->rows > a->cols;
+    const struct qk_cpu_packed p = packed_of(a, matrix, tall ? a->rows : a->cols);
     const float *x = a->x + matrix * a->size;
-    float *c = a->gram + matrix * n * n;
-    if (a->rows <= a->cols)
-        qk_cpu_gemm(false, true, h, w, a->cols, 1, x + i * a->cols, a->cols, x + j * a->cols,
-                    a->cols, 0, c + i * n + j, n);
-    else
-        qk_cpu_gemm(true, false, h, w, a->rows, 1, x + i, a->cols, x + j, a->cols, 0, c + i * n + j,
-                    n);
-    mirror(c, n, i, j, h, w);
+    float *c = a->gram + matrix * a->small * a->ld;
+    qk_cpu_lower(tall, i, end, 1, tall ? x + i : x + i * a->cols, a->cols, &p, c, a->ld);
+    qk_cpu_mirror(i, end, c, a->ld);
 }
 
-/* One tile of poly = p[0] I + p[1] A + p[2] A A, A = gram (symmetric). */
-static void poly_tile(const struct muon *a, const double p[3], int64_t matrix, int64_t i, int64_t j)
+static void pack_gram(const struct batch *a, int64_t matrix, int64_t i)
 {
-    int64_t n = a->small, h = qk_min64(a->tile, n - i), w = qk_min64(a->tile, n - j);
-    const float *g = a->gram + matrix * n * n;
-    float *c = a->poly + matrix * n * n;
-    for (int64_t r = i; r < i + h; r++)
-        for (int64_t s = j; s < j + w; s++)
-            c[r * n + s] = (float)(p[1] * (double)g[r * n + s] + (r == s ? p[0] : 0));
-    qk_cpu_gemm(false, true, h, w, n, (float)p[2], g + i * n, n, g + j * n, n, 1, c + i * n + j, n);
-    mirror(c, n, i, j, h, w);
+    qk_cpu_pack_columns(a->packed + matrix * a->room, false, a->small, a->small,
+                        a->gram + matrix * a->small * a->ld, a->ld, i,
+                        qk_min64(i + a->tile, a->small));
+}
+
+/* Rows of poly = p[0] I + p[1] A + p[2] A A, A = gram. */
+static void poly_rows(const struct batch *a, const double p[3], int64_t matrix, int64_t i)
+{
+    int64_t end = qk_min64(i + a->tile, a->small), at = matrix * a->small * a->ld;
+    const struct qk_cpu_packed gram = packed_of(a, matrix, a->small);
+    const float *g = a->gram + at, linear = (float)p[1];
+    float *c = a->poly + at;
+    qk_cpu_lower(false, i, end, (float)p[2], g + i * a->ld, a->ld, &gram, c, a->ld);
+    for (int64_t r = i; r < end; r++) {
+#pragma omp simd
+        for (int64_t s = 0; s <= r; s++)
+            c[r * a->ld + s] += linear * g[r * a->ld + s];
+        c[r * a->ld + r] += (float)p[0];
+    }
+    qk_cpu_mirror(i, end, c, a->ld);
 }
 
 /* One tile of next = poly X or X poly. */
-static void apply_tile(const struct muon *a, int64_t matrix, int64_t i, int64_t j)
+static void apply_tile(const struct batch *a, int64_t matrix, int64_t i, int64_t j)
 {
     int64_t n = a->small, ld = a->cols, at = matrix * a->size;
     int64_t h = qk_min64(2 * a->tile, a->rows - i), w = qk_min64(2 * a->tile, a->cols - j);
-    const float *poly = a->poly + matrix * n * n, *x = a->x + at;
+    const float *poly = a->poly + matrix * n * a->ld, *x = a->x + at;
     float *c = a->next + at + i * ld + j;
     if (a->rows <= a->cols)
-        qk_cpu_gemm(false, false, h, w, n, 1, poly + i * n, n, x + j, ld, 0, c, ld);
+        qk_cpu_gemm(false, false, h, w, n, 1, poly + i * a->ld, a->ld, x + j, ld, 0, c, ld);
     else
-        qk_cpu_gemm(false, false, h, w, n, 1, x + i * ld, ld, poly + j, n, 0, c, ld);
+        qk_cpu_gemm(false, false, h, w, n, 1, x + i * ld, ld, poly + j, a->ld, 0, c, ld);
 }
 
-static void step(struct muon *a, const double p[3])
+static void step(struct batch *a, const double p[3])
 {
-    int64_t side = qk_blocks(a->small, a->tile), big = 2 * a->tile;
+    int64_t side = qk_blocks(a->small, a->tile), big = 2 * a->tile, strips = a->count * side;
     int64_t across = qk_blocks(a->cols, big), tiles = qk_blocks(a->rows, big) * across;
-    int64_t squares = a->count * side * side;
 #pragma omp parallel
     {
 #pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < squares; t++) {
-            int64_t i = t % (side * side) / side, j = t % side;
-            if (j <= i)
-                gram_tile(a, t / (side * side), i * a->tile, j * a->tile);
-        }
+        for (int64_t t = 0; t < strips; t++)
+            pack_matrix(a, t / side, t % side * a->tile);
 #pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < squares; t++) {
-            int64_t i = t % (side * side) / side, j = t % side;
-            if (j <= i)
-                poly_tile(a, p, t / (side * side), i * a->tile, j * a->tile);
-        }
+        for (int64_t t = strips - 1; t >= 0; t--) /* long rows first */
+            gram_rows(a, t % a->count, t / a->count * a->tile);
+#pragma omp for schedule(dynamic)
+        for (int64_t t = 0; t < strips; t++)
+            pack_gram(a, t / side, t % side * a->tile);
+#pragma omp for schedule(dynamic)
+        for (int64_t t = strips - 1; t >= 0; t--)
+            poly_rows(a, p, t % a->count, t / a->count * a->tile);
 #pragma omp for schedule(dynamic)
         for (int64_t t = 0; t < a->count * tiles; t++)
             apply_tile(a, t / tiles, t % tiles / across * big, t % across * big);
@@ -147,7 +168,7 @@ static void step(struct muon *a, const double p[3])
     a->next = swap;
 }
 
-static void update(const struct muon *a, float *w, const struct qk_muon *how)
+static void update(const struct batch *a, float *w, const struct qk_muon *how)
 {
     double ratio = (double)a->rows / (double)a->cols;
     const float keep = (float)(1 - how->lr * how->weight_decay);
@@ -158,16 +179,29 @@ static void update(const struct muon *a, float *w, const struct qk_muon *how)
         w[i] = keep * w[i] - rate * x[i];
 }
 
-static bool find_room(struct qk_device *d, struct muon *a)
+/* ---- the operation ---- */
+
+static void choose_sizes(struct batch *a, int64_t count)
 {
-    int64_t n = a->count * a->size, squares = a->count * a->small * a->small;
+    a->small = qk_min64(a->rows, a->cols);
+    a->size = a->rows * a->cols;
+    a->tile = a->small <= 256 ? 64 : 128;
+    a->ld = qk_round_up(a->small, QK_CPU_PANEL);
+    a->room = qk_cpu_pack_room(a->small, qk_max64(a->rows, a->cols));
+    a->count = qk_min64(count, qk_max64(omp_get_max_threads(), BATCH / a->size));
+}
+
+static bool find_room(struct qk_device *d, struct batch *a)
+{
+    int64_t n = a->count * a->size, squares = a->count * a->small * a->ld;
     a->x = qk_cpu_scratch(d, QK_CPU_X0, n);
     a->next = qk_cpu_scratch(d, QK_CPU_X1, n);
     a->gram = qk_cpu_scratch(d, QK_CPU_GRAM, squares);
     a->poly = qk_cpu_scratch(d, QK_CPU_POLY, squares);
+    a->packed = qk_cpu_scratch(d, QK_CPU_TILES, a->count * a->room);
     a->norm2 = (double *)(void *)qk_cpu_scratch(d, QK_CPU_PARTIAL,
                                                 2 * a->count * qk_blocks(a->size, BLOCK));
-    return a->x && a->next && a->gram && a->poly && a->norm2;
+    return a->x && a->next && a->gram && a->poly && a->packed && a->norm2;
 }
 
 void qk_cpu_muon(struct qk_device *d, struct qk_buf w, struct qk_buf b, struct qk_buf g,
@@ -176,17 +210,19 @@ void qk_cpu_muon(struct qk_device *d, struct qk_buf w, struct qk_buf b, struct q
     double start;
     if (!qk_cpu_begin(d, &start))
         return;
-    struct muon a = {.count = how.count, .rows = how.rows, .cols = how.cols};
-    a.small = qk_min64(a.rows, a.cols);
-    a.size = a.rows * a.cols;
-    a.tile = a.small <= 256 ? 64 : a.small <= 1024 ? 128 : 256;
+    struct batch a = {.rows = how.rows, .cols = how.cols};
+    choose_sizes(&a, how.count);
     if (!find_room(d, &a))
         return;
-    momentum(&a, qk_cpu_out(b), qk_cpu_in(g), *qk_cpu_in(scale), how.momentum);
-    normalise(&a, how.orthogonalizer);
-    for (int i = 0; i < STEPS; i++)
-        step(&a, how.orthogonalizer == QK_POLAR_EXPRESS ? POLAR_EXPRESS[i] : NEWTON_SCHULZ);
-    update(&a, qk_cpu_out(w), &how);
+    for (int64_t k = 0, most = a.count; k < how.count; k += most) {
+        int64_t at = k * a.size;
+        a.count = qk_min64(most, how.count - k);
+        momentum(&a, qk_cpu_out(b) + at, qk_cpu_in(g) + at, *qk_cpu_in(scale), how.momentum);
+        normalise(&a, how.orthogonalizer);
+        for (int i = 0; i < STEPS; i++)
+            step(&a, how.orthogonalizer == QK_POLAR_EXPRESS ? POLAR_EXPRESS[i] : NEWTON_SCHULZ);
+        update(&a, qk_cpu_out(w) + at, &how);
+    }
     double s = (double)a.small, flops = 2 * s * s * s + 4 * s * (double)a.size;
-    qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, STEPS * (double)a.count * flops);
+    qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, STEPS * (double)how.count * flops);
 }
