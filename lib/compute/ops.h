@@ -145,13 +145,23 @@ struct qk_ops {
                          struct qk_buf dy, struct qk_buf x, struct qk_buf gain, struct qk_buf rstd,
                          int64_t M, int64_t N);
 
-    /* ---- matrix product: y[M,N] = x[M,K] w[N,K]^T, or += when `add` ---- */
-    void (*matmul)(struct qk_device *d, struct qk_buf y, struct qk_buf x, struct qk_buf w, bool add,
-                   int64_t M, int64_t N, int64_t K);
+    /* ---- matrix products: y[M,N] = base + x[M,K] w[N,K]^T; base [M,N]: none, y itself or
+     * another ---- */
+    void (*matmul)(struct qk_device *d, struct qk_buf y, struct qk_buf base, struct qk_buf x,
+                   struct qk_buf w, int64_t M, int64_t N, int64_t K);
+    /* dx[M,K] = dy w, or += when `add` */
     void (*matmul_dx)(struct qk_device *d, struct qk_buf dx, struct qk_buf dy, struct qk_buf w,
                       bool add, int64_t M, int64_t N, int64_t K);
     void (*matmul_dw)(struct qk_device *d, struct qk_buf dw, struct qk_buf dy, struct qk_buf x,
                       int64_t M, int64_t N, int64_t K); /* dw[N,K] += dy^T x */
+    /* The same with x = max(0, u)^2 (So et al. 2021), which need not be stored:
+     * y = base + x w^T,  du = (dy w) * 2 max(0, u),  dw += dy^T x. */
+    void (*relu2_matmul)(struct qk_device *d, struct qk_buf y, struct qk_buf base, struct qk_buf u,
+                         struct qk_buf w, int64_t M, int64_t N, int64_t K);
+    void (*relu2_matmul_dx)(struct qk_device *d, struct qk_buf du, struct qk_buf dy,
+                            struct qk_buf w, struct qk_buf u, int64_t M, int64_t N, int64_t K);
+    void (*relu2_matmul_dw)(struct qk_device *d, struct qk_buf dw, struct qk_buf dy,
+                            struct qk_buf u, int64_t M, int64_t N, int64_t K);
 
     /* ---- what happens to a query or key head before attention ----
      * y[m, h] = rotate(gain * x[m, h] * rstd[m, h]); position = m mod T.  y is dense
@@ -179,11 +189,7 @@ struct qk_ops {
                             struct qk_buf q, struct qk_buf k, struct qk_buf lse,
                             struct qk_attention_shape shape);
 
-    /* ---- feed-forward nonlinearities over n numbers ---- */
-    void (*relu2)(struct qk_device *d, struct qk_buf y, struct qk_buf u,
-                  int64_t n); /* max(0,u)^2 */
-    void (*relu2_back)(struct qk_device *d, struct qk_buf du, struct qk_buf dy, struct qk_buf u,
-                       int64_t n);
+    /* ---- the gated feed-forward nonlinearity, over n numbers ---- */
     void (*swiglu)(struct qk_device *d, struct qk_buf y, struct qk_buf gate, struct qk_buf up,
                    int64_t n); /* silu(gate) * up (Shazeer 2020) */
     void (*swiglu_back)(struct qk_device *d, struct qk_buf dgate, struct qk_buf dup,

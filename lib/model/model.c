@@ -70,7 +70,7 @@ static void make_acts(struct qk_model *m, struct acts *a, struct qk_buf x)
     a->norm2 = take_large(m, act, M * D);
     a->gate = c->ffn == QK_SWIGLU ? take_large(m, act, M * c->d_ff) : QK_NONE;
     a->up = take_large(m, act, M * c->d_ff);
-    a->f = take_large(m, act, M * c->d_ff);
+    a->f = c->ffn == QK_SWIGLU ? take_large(m, act, M * c->d_ff) : QK_NONE;
 }
 
 static void make_backward(struct qk_model *m)
@@ -84,7 +84,7 @@ static void make_backward(struct qk_model *m)
     m->dq = qk_model_take(m, act, M * c->n_heads * hd);
     m->dk = qk_model_take(m, act, M * c->n_kv_heads * hd);
     m->d_o = qk_model_take(m, act, M * c->n_heads * hd);
-    m->df = qk_model_take(m, act, M * c->d_ff);
+    m->df = c->ffn == QK_SWIGLU ? qk_model_take(m, act, M * c->d_ff) : QK_NONE;
     m->du = qk_model_take(m, act, M * c->d_ff);
     m->dgate = c->ffn == QK_SWIGLU ? qk_model_take(m, act, M * c->d_ff) : QK_NONE;
 }

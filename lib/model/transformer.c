@@ -42,16 +42,14 @@ static void attention_part(struct qk_model *m, const struct layer_weights *w, co
     const struct qk_ops *ops = m->ops;
     const int64_t M = B * m->T, D = m->c.d_model;
     ops->rmsnorm(m->d, a->norm1, a->rstd1, a->x, w->attn_norm, (float)m->c.norm_eps, M, D);
-    ops->matmul(m->d, a->qkv, a->norm1, w->qkv, false, M, projected(&m->c), D);
+    ops->matmul(m->d, a->qkv, QK_NONE, a->norm1, w->qkv, M, projected(&m->c), D);
     ops->head_prepare(m->d, a->q, a->q_rstd, a->qkv, w->q_norm, m->angles,
                       qk_model_head_shape(m, B, m->c.n_heads));
     ops->head_prepare(m->d, a->k, a->k_rstd, qk_at(a->qkv, key_at(m)), w->k_norm, m->angles,
                       qk_model_head_shape(m, B, m->c.n_kv_heads));
     ops->attention(m->d, a->o, a->lse, a->q, a->k, qk_at(a->qkv, value_at(m)),
                    qk_model_attention_shape(m, B));
-    if (!same(a->mid, a->x))
-        ops->copy(m->d, a->mid, a->x, M * D);
-    ops->matmul(m->d, a->mid, a->o, w->wo, true, M, D, key_at(m));
+    ops->matmul(m->d, a->mid, a->x, a->o, w->wo, M, D, key_at(m));
 }
 
 /* `out` may be a->mid itself (evaluation). */
@@ -61,19 +59,19 @@ static void feed_forward_part(struct qk_model *m, const struct layer_weights *w,
     const struct qk_ops *ops = m->ops;
     const int64_t M = B * m->T, D = m->c.d_model, F = m->c.d_ff;
     ops->rmsnorm(m->d, a->norm2, a->rstd2, a->mid, w->ffn_norm, (float)m->c.norm_eps, M, D);
-    ops->matmul(m->d, a->up, a->norm2, w->w_up, false, M, F, D);
+    ops->matmul(m->d, a->up, QK_NONE, a->norm2, w->w_up, M, F, D);
     if (m->c.ffn == QK_SWIGLU) {
-        ops->matmul(m->d, a->gate, a->norm2, w->w_gate, false, M, F, D);
+        ops->matmul(m->d, a->gate, QK_NONE, a->norm2, w->w_gate, M, F, D);
         ops->swiglu(m->d, a->f, a->gate, a->up, M * F);
-    } else {
-        ops->relu2(m->d, a->f, a->up, M * F);
     }
     if (qk_is_none(out))
         return;
-    if (!same(out, a->mid))
-        ops->copy(m->d, out, a->mid, M * D);
-    ops->matmul(m->d, out, a->f, w->w_down, true, M, D, F);
+    if (m->c.ffn == QK_SWIGLU)
+        ops->matmul(m->d, out, a->mid, a->f, w->w_down, M, D, F);
+    else
+        ops->relu2_matmul(m->d, out, a->mid, a->up, w->w_down, M, D, F);
 }
+
 static struct acts *layer_acts(struct qk_model *m, int64_t layer)
 {
     struct acts *a = &m->acts[m->n_acts > 1 ? layer : 0];
@@ -157,12 +155,14 @@ static void feed_forward_back(struct qk_model *m, const struct layer_weights *w,
 {
     const struct qk_ops *ops = m->ops;
     const int64_t M = B * m->T, D = m->c.d_model, F = m->c.d_ff;
-    ops->matmul_dw(m->d, g->w_down, m->dx, a->f, M, D, F);
-    ops->matmul_dx(m->d, m->df, m->dx, w->w_down, false, M, D, F);
-    if (m->c.ffn == QK_SWIGLU)
+    if (m->c.ffn == QK_SWIGLU) {
+        ops->matmul_dw(m->d, g->w_down, m->dx, a->f, M, D, F);
+        ops->matmul_dx(m->d, m->df, m->dx, w->w_down, false, M, D, F);
         ops->swiglu_back(m->d, m->dgate, m->du, m->df, a->gate, a->up, M * F);
-    else
-        ops->relu2_back(m->d, m->du, m->df, a->up, M * F);
+    } else {
+        ops->relu2_matmul_dw(m->d, g->w_down, m->dx, a->up, M, D, F);
+        ops->relu2_matmul_dx(m->d, m->du, m->dx, w->w_down, a->up, M, D, F);
+    }
     ops->matmul_dw(m->d, g->w_up, m->du, a->norm2, M, F, D);
     ops->matmul_dx(m->d, m->dnorm, m->du, w->w_up, false, M, F, D);
     if (m->c.ffn == QK_SWIGLU) {

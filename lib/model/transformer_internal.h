@@ -16,7 +16,7 @@ struct acts {
     struct qk_buf o, lse;         /* [M, H hd], [B, H, T] */
     struct qk_buf mid;            /* [M, D] residual stream between attention and feed-forward */
     struct qk_buf rstd2, norm2;   /* [M], [M, D] */
-    struct qk_buf gate, up, f;    /* [M, F]; gate with swiglu only */
+    struct qk_buf up, gate, f;    /* [M, F]; gate and f with swiglu only */
 };
 enum { QK_ACTS = sizeof(struct acts) / sizeof(struct qk_buf) };
 

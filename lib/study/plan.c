@@ -21,7 +21,7 @@ int64_t qk_micro_batch_auto(const struct qk_config *c)
 static int64_t activation_floats(const struct qk_config *c, int64_t M, bool recompute)
 {
     const int64_t D = c->d_model, hd = qk_head_dim(c), H = c->n_heads, G = c->n_kv_heads;
-    const int64_t gates = c->ffn == QK_SWIGLU ? 3 : 2;
+    const int64_t gates = c->ffn == QK_SWIGLU ? 3 : 1;
     const int64_t layer =
         3 * D + (H + 2 * G) * hd + (2 * H + G) * hd + 2 * H + G + 2 + gates * c->d_ff;
     const int64_t kept = recompute ? 1 : c->n_layers;

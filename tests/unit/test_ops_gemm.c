@@ -9,43 +9,86 @@ struct shape {
     int64_t M, N, K;
 };
 
-static double expected(const struct shape *s, bool ta, bool tb, const float *a, int64_t lda,
-                       const float *b, int64_t ldb, int64_t i, int64_t j, double *size)
+/* What is done around the product. */
+enum { TA = 1, TB = 2, ADD = 4, BASE = 8, GATE = 16, SQUARE_A = 32, SQUARE_B = 64, HOWS = 128 };
+
+static double squared(double x)
+{
+    return x > 0 ? x * x : 0;
+}
+
+static double expected(const struct qk_cpu_product *p, int64_t i, int64_t j, double *size)
 {
     double sum = 0;
-    for (int64_t k = 0; k < s->K; k++) {
-        double term =
-            (double)a[ta ? k * lda + i : i * lda + k] * (double)b[tb ? j * ldb + k : k * ldb + j];
+    for (int64_t k = 0; k < p->K; k++) {
+        double a = (double)p->A[p->ta ? k * p->lda + i : i * p->lda + k];
+        double b = (double)p->B[p->tb ? j * p->ldb + k : k * p->ldb + j];
+        double term = (p->square_a ? squared(a) : a) * (p->square_b ? squared(b) : b);
         sum += term;
         *size += fabs(term);
     }
     return sum;
 }
 
-static void check_product(struct shape s, bool ta, bool tb, bool add)
+static void check_numbers(const struct qk_cpu_product *p, const float *before, int how)
 {
+    for (int64_t i = 0; i < p->M; i++)
+        for (int64_t j = 0; j < p->ldc; j++) {
+            int64_t at = i * p->ldc + j;
+            double size = 1e-30, got = (double)p->C[at];
+            if (j >= p->N) {
+                assert_true(got == (double)before[at]);
+                continue;
+            }
+            double base = how & BASE ? (double)p->base[at] : how & ADD ? (double)before[at] : 0;
+            double gate = p->gate ? 2 * fmax(0, (double)p->gate[at]) : 1;
+            double want = (0.5 * expected(p, i, j, &size) + base) * gate;
+            if (!(fabs(got - want) <= 1e-6 * (size + fabs(base)) * gate))
+                fail_msg("%lld x %lld x %lld how %d: [%lld, %lld] = %g, expected %g",
+                         (long long)p->M, (long long)p->N, (long long)p->K, how, (long long)i,
+                         (long long)j, got, want);
+        }
+}
+
+static void check_product(struct shape s, int how)
+{
+    bool ta = how & TA, tb = how & TB;
     int64_t lda = (ta ? s.M : s.K) + GAP, ldb = (tb ? s.K : s.N) + GAP, ldc = s.N + GAP;
     float *a = normals("a", (ta ? s.K : s.M) * lda, 1),
           *b = normals("b", (tb ? s.N : s.K) * ldb, 1);
     float *c = normals("c", s.M * ldc, 1), *before = normals("c", s.M * ldc, 1);
-    qk_cpu_gemm(ta, tb, s.M, s.N, s.K, 0.5f, a, lda, b, ldb, add, c, ldc);
-    for (int64_t i = 0; i < s.M; i++)
-        for (int64_t j = 0; j < ldc; j++) {
-            double old = (double)before[i * ldc + j], size = 1e-30, got = (double)c[i * ldc + j];
-            if (j >= s.N) {
-                assert_true(got == old);
-                continue;
-            }
-            double want = 0.5 * expected(&s, ta, tb, a, lda, b, ldb, i, j, &size);
-            if (!(fabs(got - want - (add ? old : 0)) <= 1e-6 * (size + fabs(old))))
-                fail_msg("%lld x %lld x %lld%s%s%s: [%lld, %lld] = %g", (long long)s.M,
-                         (long long)s.N, (long long)s.K, ta ? " ta" : "", tb ? " tb" : "",
-                         add ? " add" : "", (long long)i, (long long)j, got);
-        }
-    free(a);
-    free(b);
-    free(c);
-    free(before);
+    float *base = normals("base", s.M * ldc, 1), *gate = normals("gate", s.M * ldc, 1);
+    const struct qk_cpu_product p = {.ta = ta,
+                                     .tb = tb,
+                                     .square_a = how & SQUARE_A,
+                                     .square_b = how & SQUARE_B,
+                                     .M = s.M,
+                                     .N = s.N,
+                                     .K = s.K,
+                                     .alpha = 0.5f,
+                                     .A = a,
+                                     .lda = lda,
+                                     .B = b,
+                                     .ldb = ldb,
+                                     .base = how & BASE  ? base
+                                             : how & ADD ? c
+                                                         : NULL,
+                                     .gate = how & GATE ? gate : NULL,
+                                     .C = c,
+                                     .ldc = ldc};
+    qk_cpu_gemm(&p);
+    check_numbers(&p, before, how);
+    float *all[] = {a, b, c, before, base, gate};
+    for (size_t i = 0; i < COUNT(all); i++)
+        free(all[i]);
+}
+
+/* BLAS squares nothing (the parallel product does it before), and nobody squares a transpose. */
+static bool makes_sense(int how, enum qk_cpu_vectors vectors)
+{
+    if ((how & SQUARE_A && how & TA) || (how & SQUARE_B && how & TB))
+        return false;
+    return vectors != QK_CPU_BLAS || !(how & (SQUARE_A | SQUARE_B));
 }
 
 /* Causal blocks: row r of P sees columns below seen + r / per. */
@@ -119,6 +162,39 @@ static void check_causals(void)
         check_causal(BLOCKS[i]);
 }
 
+/* X X^T and X^T X by strips of 64 rows: both triangles. */
+static void check_square(int64_t n, int64_t K, bool tall)
+{
+    int64_t ld = qk_round_up(n, QK_CPU_PANEL), ldx = tall ? n : K;
+    float *x = normals("x", n * K, 1), *c = normals("c", n * ld, 1);
+    float *packed = normals("p", qk_cpu_pack_room(n, K), 1);
+    for (int64_t i = 0; i < n; i += 64)
+        qk_cpu_pack_columns(packed, !tall, n, K, x, ldx, i, qk_min64(i + 64, n));
+    const struct qk_cpu_packed b = {packed, n, K};
+    for (int64_t i = 0; i < n; i += 64) {
+        int64_t end = qk_min64(i + 64, n);
+        qk_cpu_lower(tall, i, end, 0.5f, tall ? x + i : x + i * ldx, ldx, &b, c, ld);
+        qk_cpu_mirror(i, end, c, ld);
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < n; j++)
+            check_sum("symmetric", c[i * ld + j], 0.5, x + (tall ? i : i * ldx), tall ? ldx : 1,
+                      x + (tall ? j : j * ldx), tall ? ldx : 1, K, 0);
+    free(x);
+    free(c);
+    free(packed);
+}
+
+static void check_symmetric(void)
+{
+    for (int tall = 0; tall < 2; tall++) {
+        check_square(1, 3, tall);
+        check_square(33, 20, tall);
+        check_square(128, 40, tall);
+        check_square(200, 530, tall);
+    }
+}
+
 static void check_all(enum qk_cpu_vectors vectors)
 {
     static const struct shape SHAPES[] = {
@@ -130,10 +206,13 @@ static void check_all(enum qk_cpu_vectors vectors)
         skip();
     }
     for (size_t i = 0; i < sizeof SHAPES / sizeof *SHAPES; i++)
-        for (int how = 0; how < 8; how++)
-            check_product(SHAPES[i], how & 1, how & 2, how & 4);
+        for (int how = 0; how < HOWS; how++)
+            if (makes_sense(how, vectors))
+                check_product(SHAPES[i], how);
     for (int64_t rows = 1; rows <= 30; rows++) /* every height of a tile */
-        check_product((struct shape){rows, 40, 20}, rows % 2, rows % 3 == 0, false);
+        check_product((struct shape){rows, 40, 20},
+                      (rows % 2 ? TA : 0) | (rows % 3 ? 0 : TB) | (rows % 5 ? 0 : GATE));
+    check_symmetric();
     check_causals();
 }
 
@@ -164,11 +243,15 @@ static void test_cut(void **state)
     enum { M = 50, N = 70, K = 600 };
     float *a = normals("a", M * K, 1), *b = normals("b", N * K, 1);
     float *whole = normals("c", M * N, 1), *part = normals("c", M * N, 1);
-    qk_cpu_gemm(false, true, M, N, K, 1, a, K, b, K, false, whole, N);
+    struct qk_cpu_product p = {.tb = true, .M = M, .N = N, .K = K, .alpha = 1};
+    p.A = a, p.lda = K, p.B = b, p.ldb = K, p.C = whole, p.ldc = N;
+    qk_cpu_gemm(&p);
     for (int64_t i = 0; i < M; i += 9)
-        for (int64_t j = 0; j < N; j += 11)
-            qk_cpu_gemm(false, true, qk_min64(9, M - i), qk_min64(11, N - j), K, 1, a + i * K, K,
-                        b + j * K, K, false, part + i * N + j, N);
+        for (int64_t j = 0; j < N; j += 11) {
+            p.M = qk_min64(9, M - i), p.N = qk_min64(11, N - j);
+            p.A = a + i * K, p.B = b + j * K, p.C = part + i * N + j;
+            qk_cpu_gemm(&p);
+        }
     assert_memory_equal(whole, part, M * N * sizeof *whole);
     free(a);
     free(b);

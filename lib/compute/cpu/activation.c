@@ -1,37 +1,6 @@
-/* The feed-forward nonlinearities. */
+/* The gated feed-forward nonlinearity; squared ReLU is part of its products (matmul.c). */
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/vexp.h"
-
-void qk_cpu_relu2(struct qk_device *d, struct qk_buf y_, struct qk_buf u_, int64_t n)
-{
-    double start;
-    if (!qk_cpu_begin(d, &start))
-        return;
-    float *y = qk_cpu_out(y_);
-    const float *u = qk_cpu_in(u_);
-#pragma omp parallel for simd schedule(static)
-    for (int64_t i = 0; i < n; i++) {
-        float r = u[i] < 0 ? 0 : u[i]; /* NaN stays NaN */
-        y[i] = r * r;
-    }
-    qk_cpu_end(d, QK_CLASS_ACTIVATION, start, 2.0 * (double)n);
-}
-
-void qk_cpu_relu2_back(struct qk_device *d, struct qk_buf du_, struct qk_buf dy_, struct qk_buf u_,
-                       int64_t n)
-{
-    double start;
-    if (!qk_cpu_begin(d, &start))
-        return;
-    float *du = qk_cpu_out(du_);
-    const float *dy = qk_cpu_in(dy_), *u = qk_cpu_in(u_);
-#pragma omp parallel for simd schedule(static)
-    for (int64_t i = 0; i < n; i++) {
-        float r = u[i] < 0 ? 0 : u[i];
-        du[i] = 2.0f * r * dy[i];
-    }
-    qk_cpu_end(d, QK_CLASS_ACTIVATION, start, 3.0 * (double)n);
-}
 
 void qk_cpu_swiglu(struct qk_device *d, struct qk_buf y_, struct qk_buf gate_, struct qk_buf up_,
                    int64_t n)

@@ -78,10 +78,31 @@ static inline int64_t qk_round_up(int64_t n, int64_t size)
     return qk_blocks(n, size) * size;
 }
 
-/* One single-threaded product C = alpha op(A) op(B), or += when `add`; row-major, op = transpose
- * when asked.  Call inside a parallel region. */
-void qk_cpu_gemm(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha, const float *A,
-                 int64_t lda, const float *B, int64_t ldb, bool add, float *C, int64_t ldc);
+/* C = alpha op(A) op(B), [M, N], row-major; op = transpose when asked.  Then, each in rows of ldc:
+ * `base` is added (NULL: nothing; C itself: a sum is continued), and where `gate` is given the
+ * whole is multiplied by 2 max(0, gate).  `square_a`, `square_b`: the operand, not transposed, is
+ * max(0, A)^2. */
+struct qk_cpu_product {
+    bool ta, tb, square_a, square_b;
+    int64_t M, N, K;
+    float alpha;
+    const float *A;
+    int64_t lda;
+    const float *B;
+    int64_t ldb;
+    const float *base, *gate;
+    float *C;
+    int64_t ldc;
+    /* For products with a packed B and triangles, below: */
+    const float *panels; /* all of B packed, its panels `depth` deep; or NULL */
+    int64_t depth;
+    enum { QK_CPU_WHOLE, QK_CPU_LOGITS, QK_CPU_AVERAGE, QK_CPU_SPREAD } part; /* of a triangle */
+    int64_t seen, per; /* its row r counts up to seen + r / per */
+};
+/* In this thread: call inside a parallel region. */
+void qk_cpu_gemm(const struct qk_cpu_product *p);
+/* By all threads, over tiles of C. */
+void qk_cpu_gemm_tiled(struct qk_device *d, const struct qk_cpu_product *p);
 /* How it is done on this processor, and a way to ask for less (tests). */
 enum qk_cpu_vectors { QK_CPU_BLAS, QK_CPU_AVX2, QK_CPU_AVX512 };
 enum qk_cpu_vectors qk_cpu_gemm_vectors(void);
@@ -123,11 +144,6 @@ void qk_cpu_causal_average(const struct qk_cpu_triangle *p, float alpha,
 void qk_cpu_causal_spread(const struct qk_cpu_triangle *p, int64_t N, const float *B, int64_t ldb,
                           float *C, int64_t ldc);
 
-/* qk_cpu_gemm over tiles of C, in parallel. */
-void qk_cpu_gemm_tiled(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha,
-                       const float *A, int64_t lda, const float *B, int64_t ldb, bool add, float *C,
-                       int64_t ldc);
-
 /* The operations; their contracts are in ops.h. */
 #define QK_CPU_OP(name, ...) void qk_cpu_##name(struct qk_device *d, __VA_ARGS__)
 QK_CPU_OP(embed, struct qk_buf y, struct qk_buf tokens, struct qk_buf w, float scale, int64_t M,
@@ -138,12 +154,18 @@ QK_CPU_OP(rmsnorm, struct qk_buf y, struct qk_buf rstd, struct qk_buf x, struct 
           float eps, int64_t M, int64_t N);
 QK_CPU_OP(rmsnorm_back, struct qk_buf dx, struct qk_buf dgain, struct qk_buf dy, struct qk_buf x,
           struct qk_buf gain, struct qk_buf rstd, int64_t M, int64_t N);
-QK_CPU_OP(matmul, struct qk_buf y, struct qk_buf x, struct qk_buf w, bool add, int64_t M, int64_t N,
-          int64_t K);
+QK_CPU_OP(matmul, struct qk_buf y, struct qk_buf base, struct qk_buf x, struct qk_buf w, int64_t M,
+          int64_t N, int64_t K);
 QK_CPU_OP(matmul_dx, struct qk_buf dx, struct qk_buf dy, struct qk_buf w, bool add, int64_t M,
           int64_t N, int64_t K);
 QK_CPU_OP(matmul_dw, struct qk_buf dw, struct qk_buf dy, struct qk_buf x, int64_t M, int64_t N,
           int64_t K);
+QK_CPU_OP(relu2_matmul, struct qk_buf y, struct qk_buf base, struct qk_buf u, struct qk_buf w,
+          int64_t M, int64_t N, int64_t K);
+QK_CPU_OP(relu2_matmul_dx, struct qk_buf du, struct qk_buf dy, struct qk_buf w, struct qk_buf u,
+          int64_t M, int64_t N, int64_t K);
+QK_CPU_OP(relu2_matmul_dw, struct qk_buf dw, struct qk_buf dy, struct qk_buf u, int64_t M,
+          int64_t N, int64_t K);
 QK_CPU_OP(head_prepare, struct qk_buf y, struct qk_buf rstd, struct qk_buf x, struct qk_buf gain,
           struct qk_buf angles, struct qk_head_shape shape);
 QK_CPU_OP(head_prepare_back, struct qk_buf dx, struct qk_buf dgain, struct qk_buf dy,
@@ -156,8 +178,6 @@ QK_CPU_OP(attention_back, struct qk_buf dq, struct qk_buf dk, struct qk_buf dv, 
           struct qk_attention_shape shape);
 QK_CPU_OP(attention_stats, struct qk_buf entropy, struct qk_buf max_logit, struct qk_buf q,
           struct qk_buf k, struct qk_buf lse, struct qk_attention_shape shape);
-QK_CPU_OP(relu2, struct qk_buf y, struct qk_buf u, int64_t n);
-QK_CPU_OP(relu2_back, struct qk_buf du, struct qk_buf dy, struct qk_buf u, int64_t n);
 QK_CPU_OP(swiglu, struct qk_buf y, struct qk_buf gate, struct qk_buf up, int64_t n);
 QK_CPU_OP(swiglu_back, struct qk_buf dgate, struct qk_buf dup, struct qk_buf dy, struct qk_buf gate,
           struct qk_buf up, int64_t n);

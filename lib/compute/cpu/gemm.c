@@ -14,22 +14,6 @@
 
 #include <cblas.h>
 
-struct product {
-    bool ta, tb, add;
-    int64_t M, N, K;
-    float alpha;
-    const float *A;
-    int64_t lda;
-    const float *B;
-    int64_t ldb;
-    float *C;
-    int64_t ldc;
-    const float *panels; /* all of B packed, its panels `depth` deep; or NULL */
-    int64_t depth;
-    enum { WHOLE, LOGITS, AVERAGE, SPREAD } part; /* what of the product a triangle leaves */
-    int64_t seen, per;                            /* its row r counts up to seen + r / per */
-};
-
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 
 enum {
@@ -46,22 +30,22 @@ static _Thread_local float packed_b[DEPTH * COLS] __attribute__((aligned(64)));
 
 /* ---- what a triangle leaves of a tile of C whose rows are i .. end ---- */
 
-static int64_t last_column(const struct product *p, int64_t end)
+static int64_t last_column(const struct qk_cpu_product *p, int64_t end)
 {
-    return p->part == LOGITS ? p->seen + (end - 1) / p->per : p->N;
+    return p->part == QK_CPU_LOGITS ? p->seen + (end - 1) / p->per : p->N;
 }
 
 /* Of k .. k+n: the first that counts and one behind the last, less k. */
-static int64_t first_k(const struct product *p, int64_t i, int64_t k, int64_t n)
+static int64_t first_k(const struct qk_cpu_product *p, int64_t i, int64_t k, int64_t n)
 {
-    if (p->part != SPREAD || i < p->seen)
+    if (p->part != QK_CPU_SPREAD || i < p->seen)
         return 0;
     return qk_min64(n, qk_max64(0, (i - p->seen + 1) * p->per - k));
 }
 
-static int64_t last_k(const struct product *p, int64_t end, int64_t k, int64_t n)
+static int64_t last_k(const struct qk_cpu_product *p, int64_t end, int64_t k, int64_t n)
 {
-    if (p->part != AVERAGE)
+    if (p->part != QK_CPU_AVERAGE)
         return n;
     return qk_min64(n, qk_max64(0, p->seen + (end - 1) / p->per - k));
 }
@@ -120,24 +104,24 @@ static enum qk_cpu_vectors vectors_here(void)
 
 #else
 
-static void avx512_product(const struct product *p)
+static void avx512_product(const struct qk_cpu_product *p)
 {
     (void)p; /* never asked for */
 }
 
-static void avx2_product(const struct product *p)
+static void avx2_product(const struct qk_cpu_product *p)
 {
     (void)p;
 }
 
-static void avx512_pack(float *to, const struct product *p, int64_t from, int64_t end, int64_t k,
-                        int64_t n)
+static void avx512_pack(float *to, const struct qk_cpu_product *p, int64_t from, int64_t end,
+                        int64_t k, int64_t n)
 {
     (void)to, (void)p, (void)from, (void)end, (void)k, (void)n;
 }
 
-static void avx2_pack(float *to, const struct product *p, int64_t from, int64_t end, int64_t k,
-                      int64_t n)
+static void avx2_pack(float *to, const struct qk_cpu_product *p, int64_t from, int64_t end,
+                      int64_t k, int64_t n)
 {
     (void)to, (void)p, (void)from, (void)end, (void)k, (void)n;
 }
@@ -163,7 +147,28 @@ enum qk_cpu_vectors qk_cpu_gemm_vectors(void)
     return here < widest ? here : widest;
 }
 
-static void multiply(const struct product *p)
+static void gate(const struct qk_cpu_product *p)
+{
+    for (int64_t i = 0; i < p->M; i++)
+#pragma omp simd
+        for (int64_t j = 0; j < p->N; j++) {
+            float g = p->gate[i * p->ldc + j];
+            p->C[i * p->ldc + j] *= 2 * (g < 0 ? 0 : g);
+        }
+}
+
+static void blas_product(const struct qk_cpu_product *p)
+{
+    for (int64_t i = 0; p->base && p->base != p->C && i < p->M; i++)
+        memcpy(p->C + i * p->ldc, p->base + i * p->ldc, (size_t)p->N * sizeof *p->C);
+    cblas_sgemm(CblasRowMajor, p->ta ? CblasTrans : CblasNoTrans, p->tb ? CblasTrans : CblasNoTrans,
+                (int)p->M, (int)p->N, (int)p->K, p->alpha, p->A, (int)p->lda, p->B, (int)p->ldb,
+                p->base ? 1 : 0, p->C, (int)p->ldc);
+    if (p->gate)
+        gate(p);
+}
+
+void qk_cpu_gemm(const struct qk_cpu_product *p)
 {
     switch (qk_cpu_gemm_vectors()) {
     case QK_CPU_AVX512:
@@ -173,29 +178,8 @@ static void multiply(const struct product *p)
         avx2_product(p);
         return;
     case QK_CPU_BLAS:
-        cblas_sgemm(CblasRowMajor, p->ta ? CblasTrans : CblasNoTrans,
-                    p->tb ? CblasTrans : CblasNoTrans, (int)p->M, (int)p->N, (int)p->K, p->alpha,
-                    p->A, (int)p->lda, p->B, (int)p->ldb, p->add ? 1 : 0, p->C, (int)p->ldc);
+        blas_product(p);
     }
-}
-
-void qk_cpu_gemm(bool ta, bool tb, int64_t M, int64_t N, int64_t K, float alpha, const float *A,
-                 int64_t lda, const float *B, int64_t ldb, bool add, float *C, int64_t ldc)
-{
-    const struct product p = {.ta = ta,
-                              .tb = tb,
-                              .add = add,
-                              .M = M,
-                              .N = N,
-                              .K = K,
-                              .alpha = alpha,
-                              .A = A,
-                              .lda = lda,
-                              .B = B,
-                              .ldb = ldb,
-                              .C = C,
-                              .ldc = ldc};
-    multiply(&p);
 }
 
 /* ---- packed once, and causal ---- */
@@ -208,7 +192,7 @@ int64_t qk_cpu_pack_room(int64_t N, int64_t K)
 void qk_cpu_pack_columns(float *to, bool tb, int64_t N, int64_t K, const float *B, int64_t ldb,
                          int64_t from, int64_t end)
 {
-    const struct product p = {.tb = tb, .N = N, .K = K, .B = B, .ldb = ldb};
+    const struct qk_cpu_product p = {.tb = tb, .N = N, .K = K, .B = B, .ldb = ldb};
     const int64_t wide = qk_round_up(N, QK_CPU_PANEL);
     end = qk_round_up(end, QK_CPU_PANEL);
     switch (qk_cpu_gemm_vectors()) {
@@ -232,57 +216,58 @@ struct qk_cpu_packed qk_cpu_pack(float *to, bool tb, int64_t N, int64_t K, const
     return (struct qk_cpu_packed){to, N, K};
 }
 
-static struct product with_packed(const struct qk_cpu_triangle *t, const struct qk_cpu_packed *b)
+static struct qk_cpu_product with_packed(const struct qk_cpu_triangle *t,
+                                         const struct qk_cpu_packed *b)
 {
-    return (struct product){.M = t->rows,
-                            .alpha = 1,
-                            .B = b->at,
-                            .ldb = qk_round_up(b->N, QK_CPU_PANEL),
-                            .panels = b->at,
-                            .depth = b->K,
-                            .seen = t->seen,
-                            .per = t->per};
+    return (struct qk_cpu_product){.M = t->rows,
+                                   .alpha = 1,
+                                   .B = b->at,
+                                   .ldb = qk_round_up(b->N, QK_CPU_PANEL),
+                                   .panels = b->at,
+                                   .depth = b->K,
+                                   .seen = t->seen,
+                                   .per = t->per};
 }
 
 void qk_cpu_causal_logits(const struct qk_cpu_triangle *t, const float *A, int64_t lda,
                           const struct qk_cpu_packed *b)
 {
-    struct product p = with_packed(t, b);
-    p.part = LOGITS;
+    struct qk_cpu_product p = with_packed(t, b);
+    p.part = QK_CPU_LOGITS;
     p.N = qk_round_up(t->keys, QK_CPU_PANEL), p.K = b->K;
     p.A = A, p.lda = lda, p.C = t->at, p.ldc = t->ld;
-    multiply(&p);
+    qk_cpu_gemm(&p);
 }
 
 void qk_cpu_causal_average(const struct qk_cpu_triangle *t, float alpha,
                            const struct qk_cpu_packed *b, float *C, int64_t ldc)
 {
-    struct product p = with_packed(t, b);
-    p.part = AVERAGE, p.alpha = alpha;
+    struct qk_cpu_product p = with_packed(t, b);
+    p.part = QK_CPU_AVERAGE, p.alpha = alpha;
     p.N = b->N, p.K = t->keys;
     p.A = t->at, p.lda = t->ld, p.C = C, p.ldc = ldc;
-    multiply(&p);
+    qk_cpu_gemm(&p);
 }
 
 void qk_cpu_causal_spread(const struct qk_cpu_triangle *t, int64_t N, const float *B, int64_t ldb,
                           float *C, int64_t ldc)
 {
-    const struct product p = {.ta = true,
-                              .add = true,
-                              .M = t->keys,
-                              .N = N,
-                              .K = t->rows,
-                              .alpha = 1,
-                              .A = t->at,
-                              .lda = t->ld,
-                              .B = B,
-                              .ldb = ldb,
-                              .C = C,
-                              .ldc = ldc,
-                              .part = SPREAD,
-                              .seen = t->seen,
-                              .per = t->per};
-    multiply(&p);
+    const struct qk_cpu_product p = {.ta = true,
+                                     .base = C,
+                                     .M = t->keys,
+                                     .N = N,
+                                     .K = t->rows,
+                                     .alpha = 1,
+                                     .A = t->at,
+                                     .lda = t->ld,
+                                     .B = B,
+                                     .ldb = ldb,
+                                     .C = C,
+                                     .ldc = ldc,
+                                     .part = QK_CPU_SPREAD,
+                                     .seen = t->seen,
+                                     .per = t->per};
+    qk_cpu_gemm(&p);
 }
 
 /* ---- symmetric ---- */
@@ -290,23 +275,23 @@ void qk_cpu_causal_spread(const struct qk_cpu_triangle *t, int64_t N, const floa
 void qk_cpu_lower(bool ta, int64_t from, int64_t end, float alpha, const float *A, int64_t lda,
                   const struct qk_cpu_packed *b, float *C, int64_t ldc)
 {
-    const struct product p = {.ta = ta,
-                              .M = end - from,
-                              .N = qk_round_up(end, QK_CPU_PANEL),
-                              .K = b->K,
-                              .alpha = alpha,
-                              .A = A,
-                              .lda = lda,
-                              .B = b->at,
-                              .ldb = qk_round_up(b->N, QK_CPU_PANEL),
-                              .C = C + from * ldc,
-                              .ldc = ldc,
-                              .panels = b->at,
-                              .depth = b->K,
-                              .part = LOGITS,
-                              .seen = from + 1,
-                              .per = 1};
-    multiply(&p);
+    const struct qk_cpu_product p = {.ta = ta,
+                                     .M = end - from,
+                                     .N = qk_round_up(end, QK_CPU_PANEL),
+                                     .K = b->K,
+                                     .alpha = alpha,
+                                     .A = A,
+                                     .lda = lda,
+                                     .B = b->at,
+                                     .ldb = qk_round_up(b->N, QK_CPU_PANEL),
+                                     .C = C + from * ldc,
+                                     .ldc = ldc,
+                                     .panels = b->at,
+                                     .depth = b->K,
+                                     .part = QK_CPU_LOGITS,
+                                     .seen = from + 1,
+                                     .per = 1};
+    qk_cpu_gemm(&p);
 }
 
 /* Squares at a time: their rows stay in the first-level cache. */

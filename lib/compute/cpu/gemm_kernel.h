@@ -12,17 +12,33 @@ typedef int32_t NAME(lanes) __attribute__((vector_size(4 * WIDTH)));
 
 /* ---- the register tile ---- */
 
-/* c (+)= alpha * a b: `rows` rows, two vectors of columns.  Inlined with constant rows and by_k. */
+/* Where its sums go, and what becomes of them. */
+struct NAME(epilogue) {
+    float alpha, *c;
+    const float *base, *gate;
+    int64_t ld; /* of c, base, gate */
+};
+
+/* max(0, x); NaN stays NaN. */
+static inline __attribute__((always_inline)) NAME(vector) NAME(positive)(NAME(vector) x)
+{
+    return (NAME(vector))((NAME(lanes))x & ~(x < 0));
+}
+
+/* c = (base + alpha * a b) gate: `rows` rows, two vectors of columns, base and gate as product
+ * says. Inlined with constant rows and by_k. */
 static inline __attribute__((always_inline)) void NAME(tile)(const int rows, const bool by_k,
                                                              int64_t n, const float *a,
-                                                             const float *b, float alpha, bool add,
-                                                             float *c, int64_t ldc)
+                                                             const float *b,
+                                                             const struct NAME(epilogue) * to)
 {
     NAME(vector) sum[ROWS][2];
+    float *c = to->c;
+    const int64_t ld = to->ld;
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
-        __builtin_prefetch(c + i * ldc, 1);
-        __builtin_prefetch(c + i * ldc + 2 * WIDTH - 1, 1);
+        __builtin_prefetch(c + i * ld, 1);
+        __builtin_prefetch(c + i * ld + 2 * WIDTH - 1, 1);
         sum[i][0] = sum[i][1] = (NAME(vector)){0};
     }
     for (int64_t k = 0; k < n; k++) {
@@ -38,27 +54,31 @@ static inline __attribute__((always_inline)) void NAME(tile)(const int rows, con
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < 2; j++) {
-            NAME(loose) *to = (NAME(loose) *)(c + i * ldc + j * WIDTH);
-            NAME(vector) new = alpha *sum[i][j];
-            if (add)
-                new += *to;
-            *to = new;
+            const int64_t at = i * ld + j * WIDTH;
+            NAME(vector) new = to->alpha *sum[i][j];
+            if (to->base)
+                new += *(const NAME(loose) *)(to->base + at);
+            if (to->gate) {
+                const NAME(vector) g = *(const NAME(loose) *)(to->gate + at);
+                new *= 2 * NAME(positive)(g);
+            }
+            *(NAME(loose) *)(c + at) = new;
         }
 }
 
-typedef void NAME(tile_of)(int64_t n, const float *a, const float *b, float alpha, bool add,
-                           float *c, int64_t ldc);
+typedef void NAME(tile_of)(int64_t n, const float *a, const float *b,
+                           const struct NAME(epilogue) * to);
 
 #define TILE(rows)                                                                                 \
-    static void NAME(across_##rows)(int64_t n, const float *a, const float *b, float alpha,        \
-                                    bool add, float *c, int64_t ldc)                               \
+    static void NAME(across_##rows)(int64_t n, const float *a, const float *b,                     \
+                                    const struct NAME(epilogue) * to)                              \
     {                                                                                              \
-        NAME(tile)(rows, false, n, a, b, alpha, add, c, ldc);                                      \
+        NAME(tile)(rows, false, n, a, b, to);                                                      \
     }                                                                                              \
-    static void NAME(down_##rows)(int64_t n, const float *a, const float *b, float alpha,          \
-                                  bool add, float *c, int64_t ldc)                                 \
+    static void NAME(down_##rows)(int64_t n, const float *a, const float *b,                       \
+                                  const struct NAME(epilogue) * to)                                \
     {                                                                                              \
-        NAME(tile)(rows, true, n, a, b, alpha, add, c, ldc);                                       \
+        NAME(tile)(rows, true, n, a, b, to);                                                       \
     }
 #define BOTH(rows)                                                                                 \
     {                                                                                              \
@@ -83,7 +103,7 @@ static NAME(tile_of) *const NAME(tiles)[ROWS][2] = {
 
 /* The heights of the next tiles from row i on, all about equal: tile t has rows start[t] ..
  * start[t+1].  A transposed A is packed for several tiles at once, as its rows are long. */
-static int64_t NAME(cut)(int64_t *start, const struct product *p, int64_t i)
+static int64_t NAME(cut)(int64_t *start, const struct qk_cpu_product *p, int64_t i)
 {
     int64_t most = p->ta ? STRIP : 1, count = 0;
     for (start[0] = i; count < most && start[count] < p->M; count++) {
@@ -93,17 +113,30 @@ static int64_t NAME(cut)(int64_t *start, const struct product *p, int64_t i)
     return count;
 }
 
-static void NAME(pack_rows)(const struct product *p, int64_t i, int64_t rows, int64_t k, int64_t n)
+/* max(0, x)^2 */
+static void NAME(square)(float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += WIDTH) {
+        NAME(loose) *at = (NAME(loose) *)(x + i);
+        const NAME(vector) r = NAME(positive)(*at);
+        *at = r * r;
+    }
+}
+
+static void NAME(pack_rows)(const struct qk_cpu_product *p, int64_t i, int64_t rows, int64_t k,
+                            int64_t n)
 {
     for (int64_t r = 0; r < rows; r++) {
         const float *from = p->A + (i + r) * p->lda + k;
 #pragma omp simd
         for (int64_t c = 0; c < n; c++)
             packed_a[r * A_STRIDE + c] = from[c];
+        if (p->square_a)
+            NAME(square)(packed_a + r * A_STRIDE, n);
     }
 }
 
-static void NAME(pack_strip)(const struct product *p, const int64_t *start, int64_t count,
+static void NAME(pack_strip)(const struct qk_cpu_product *p, const int64_t *start, int64_t count,
                              int64_t k, int64_t n)
 {
     int64_t easy =
@@ -148,7 +181,7 @@ static inline __attribute__((always_inline)) void NAME(transpose)(float *to, con
 }
 
 /* One panel of B^T: columns j .. j+cols, from rows of B. */
-static void NAME(pack_turned)(float *to, const struct product *p, int64_t j, int64_t cols,
+static void NAME(pack_turned)(float *to, const struct qk_cpu_product *p, int64_t j, int64_t cols,
                               int64_t k, int64_t n)
 {
     const float *from = p->B + j * p->ldb + k;
@@ -161,13 +194,9 @@ static void NAME(pack_turned)(float *to, const struct product *p, int64_t j, int
             to[r * 2 * WIDTH + c] = c < cols ? from[c * p->ldb + r] : 0;
 }
 
-static void NAME(pack_panel)(float *to, const struct product *p, int64_t j, int64_t k, int64_t n)
+static void NAME(pack_straight)(float *to, const struct qk_cpu_product *p, int64_t j, int64_t cols,
+                                int64_t k, int64_t n)
 {
-    int64_t cols = qk_min64(2 * WIDTH, p->N - j);
-    if (p->tb) {
-        NAME(pack_turned)(to, p, j, cols, k, n);
-        return;
-    }
     const float *from = p->B + k * p->ldb + j;
     if (cols == 2 * WIDTH) {
         for (int64_t r = 0; r < n; r++)
@@ -179,39 +208,65 @@ static void NAME(pack_panel)(float *to, const struct product *p, int64_t j, int6
             to[r * 2 * WIDTH + c] = c < cols ? from[r * p->ldb + c] : 0;
 }
 
+static void NAME(pack_panel)(float *to, const struct qk_cpu_product *p, int64_t j, int64_t k,
+                             int64_t n)
+{
+    int64_t cols = qk_min64(2 * WIDTH, p->N - j);
+    if (p->tb)
+        NAME(pack_turned)(to, p, j, cols, k, n);
+    else
+        NAME(pack_straight)(to, p, j, cols, k, n);
+    if (p->square_b)
+        NAME(square)(to, n * 2 * WIDTH);
+}
+
 /* ---- the product ---- */
 
 /* A tile of fewer columns: the product of a whole one, kept aside. */
 static void NAME(narrow)(NAME(tile_of) * tile, int64_t n, const float *a, const float *b,
-                         float alpha, bool add, float *c, int64_t ldc, int64_t rows, int64_t cols)
+                         const struct NAME(epilogue) * to, int64_t rows, int64_t cols)
 {
-    float whole[ROWS * 2 * WIDTH] = {0};
-    for (int64_t r = 0; add && r < rows; r++)
-        memcpy(whole + r * 2 * WIDTH, c + r * ldc, (size_t)cols * sizeof *c);
-    tile(n, a, b, alpha, add, whole, 2 * WIDTH);
+    float whole[3][ROWS * 2 * WIDTH] = {0};
+    struct NAME(epilogue) aside = *to;
+    aside.c = whole[0];
+    aside.base = to->base ? whole[1] : NULL;
+    aside.gate = to->gate ? whole[2] : NULL;
+    aside.ld = 2 * WIDTH;
     for (int64_t r = 0; r < rows; r++)
-        memcpy(c + r * ldc, whole + r * 2 * WIDTH, (size_t)cols * sizeof *c);
+        for (int64_t i = 0; i < cols; i++) {
+            whole[1][r * aside.ld + i] = to->base ? to->base[r * to->ld + i] : 0;
+            whole[2][r * aside.ld + i] = to->gate ? to->gate[r * to->ld + i] : 0;
+        }
+    tile(n, a, b, &aside);
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(to->c + r * to->ld, whole[0] + r * aside.ld, (size_t)cols * sizeof *to->c);
 }
 
 /* Rows i .. i+rows, columns j .. end of C, with packed A at a; B's panels lie `panel` apart at b0.
- */
-static void NAME(row_of_tiles)(const struct product *p, const float *a, const float *b0,
+ * The sum begins or goes on, and ends or will go on. */
+static void NAME(row_of_tiles)(const struct qk_cpu_product *p, const float *a, const float *b0,
                                int64_t panel, int64_t i, int64_t rows, int64_t j, int64_t end,
-                               int64_t n, bool add)
+                               int64_t n, bool begins, bool ends)
 {
     NAME(tile_of) *tile = NAME(tiles)[rows - 1][p->ta];
     for (int64_t c = j; c < end; c += 2 * WIDTH) {
-        const float *b = b0 + (c - j) * panel;
-        float *to = p->C + i * p->ldc + c;
+        const float *b = b0 + (c - j) * panel, *base = begins ? p->base : p->C;
+        const int64_t at = i * p->ldc + c;
+        const struct NAME(epilogue) to = {.alpha = p->alpha,
+                                          .c = p->C + at,
+                                          .base = base ? base + at : NULL,
+                                          .gate = ends && p->gate ? p->gate + at : NULL,
+                                          .ld = p->ldc};
         if (c + 2 * WIDTH <= end)
-            tile(n, a, b, p->alpha, add, to, p->ldc);
+            tile(n, a, b, &to);
         else
-            NAME(narrow)(tile, n, a, b, p->alpha, add, to, p->ldc, rows, end - c);
+            NAME(narrow)(tile, n, a, b, &to, rows, end - c);
     }
 }
 
 /* All rows of these columns; of a triangle, only what counts. */
-static void NAME(columns)(const struct product *p, int64_t j, int64_t end, int64_t k, int64_t n)
+static void NAME(columns)(const struct qk_cpu_product *p, int64_t j, int64_t end, int64_t k,
+                          int64_t n)
 {
     const float *b = p->panels ? p->panels + j * p->depth + k * 2 * WIDTH : packed_b;
     int64_t panel = p->panels ? p->depth : n;
@@ -229,21 +284,21 @@ static void NAME(columns)(const struct product *p, int64_t j, int64_t end, int64
                 NAME(row_of_tiles)
             (p, packed_a + t * A_TILE + (from - skip) * A_GROUP, b + from * 2 * WIDTH, panel,
              start[t], start[t + 1] - start[t], j,
-             qk_min64(end, qk_round_up(last_column(p, start[t + 1]), 2 * WIDTH)), to - from,
-             p->add || k > 0);
+             qk_min64(end, qk_round_up(last_column(p, start[t + 1]), 2 * WIDTH)), to - from, k == 0,
+             k + n == p->K);
         }
     }
 }
 
 /* Columns from .. end of B, k .. k+n, as panels. */
-static void NAME(pack)(float *to, const struct product *p, int64_t from, int64_t end, int64_t k,
-                       int64_t n)
+static void NAME(pack)(float *to, const struct qk_cpu_product *p, int64_t from, int64_t end,
+                       int64_t k, int64_t n)
 {
     for (int64_t c = from; c < end; c += 2 * WIDTH)
         NAME(pack_panel)(to + (c - from) * n, p, c, k, n);
 }
 
-static void NAME(product)(const struct product *p)
+static void NAME(product)(const struct qk_cpu_product *p)
 {
     for (int64_t j = 0; j < p->N; j += COLS)
         for (int64_t k = 0; k < p->K; k += DEPTH) {

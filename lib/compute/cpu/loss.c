@@ -77,8 +77,18 @@ static float *e_at(const struct loss *a, int64_t j, int64_t r)
 static void logits_task(const struct loss *a, int64_t r0, int64_t j)
 {
     int64_t n = width_of(a, j), from = j * a->width, end = qk_min64(r0 + a->tile, a->rows);
-    qk_cpu_gemm(false, true, end - r0, n, a->D, 1, a->x + r0 * a->D, a->D, a->w + from * a->D, a->D,
-                0, e_at(a, j, r0), a->width);
+    const struct qk_cpu_product logits = {.tb = true,
+                                          .M = end - r0,
+                                          .N = n,
+                                          .K = a->D,
+                                          .alpha = 1,
+                                          .A = a->x + r0 * a->D,
+                                          .lda = a->D,
+                                          .B = a->w + from * a->D,
+                                          .ldb = a->D,
+                                          .C = e_at(a, j, r0),
+                                          .ldc = a->width};
+    qk_cpu_gemm(&logits);
     for (int64_t r = r0; r < end; r++) {
         float *row = e_at(a, j, r), max = row[0];
 #pragma omp simd reduction(max : max)
@@ -126,10 +136,13 @@ static void gradient_task(const struct loss *a, int64_t j, float *scaled)
         for (int64_t i = 0; i < D; i++)
             scaled[r * D + i] = f * a->x[r * D + i];
     }
-    qk_cpu_gemm(true, false, n, D, a->rows, 1, e_at(a, j, 0), a->width, scaled, D, 1,
-                a->dw + from * D, D);
-    qk_cpu_gemm(false, false, a->rows, D, n, 1, e_at(a, j, 0), a->width, a->w + from * D, D, 0,
-                a->partial + j * a->chunk * D, D);
+    struct qk_cpu_product p = {.alpha = 1, .A = e_at(a, j, 0), .lda = a->width, .N = D};
+    p.ldb = p.ldc = D;
+    p.ta = true, p.M = n, p.K = a->rows, p.B = scaled, p.base = p.C = a->dw + from * D;
+    qk_cpu_gemm(&p);
+    p.ta = false, p.M = a->rows, p.K = n, p.B = a->w + from * D;
+    p.base = NULL, p.C = a->partial + j * a->chunk * D;
+    qk_cpu_gemm(&p);
 }
 
 static void dx_row(const struct loss *a, int64_t r)

@@ -134,11 +134,13 @@ static void apply_tile(const struct batch *a, int64_t matrix, int64_t i, int64_t
     int64_t n = a->small, ld = a->cols, at = matrix * a->size;
     int64_t h = qk_min64(2 * a->tile, a->rows - i), w = qk_min64(2 * a->tile, a->cols - j);
     const float *poly = a->poly + matrix * n * a->ld, *x = a->x + at;
-    float *c = a->next + at + i * ld + j;
+    struct qk_cpu_product p = {.M = h, .N = w, .K = n, .alpha = 1, .ldc = ld};
+    p.C = a->next + at + i * ld + j;
     if (a->rows <= a->cols)
-        qk_cpu_gemm(false, false, h, w, n, 1, poly + i * a->ld, a->ld, x + j, ld, 0, c, ld);
+        p.A = poly + i * a->ld, p.lda = a->ld, p.B = x + j, p.ldb = ld;
     else
-        qk_cpu_gemm(false, false, h, w, n, 1, x + i * ld, ld, poly + j, a->ld, 0, c, ld);
+        p.A = x + i * ld, p.lda = ld, p.B = poly + j, p.ldb = a->ld;
+    qk_cpu_gemm(&p);
 }
 
 static void step(struct batch *a, const double p[3])
