@@ -166,7 +166,9 @@ struct qk_ops {
     /* ---- what happens to a query or key head before attention ----
      * y[m, h] = rotate(gain * x[m, h] * rstd[m, h]); position = m mod T.  y is dense
      * [M, heads*hd]; rstd [M, heads] is saved.  gain none: no gain (QK-Norm frozen at 1 passes a
-     * gain of ones).  angles [T, hd/2, 2] holds (cos, sin) (RoPE: Su et al. 2021). */
+     * gain of ones).  angles [T, 2, hd] holds the rotation (RoPE: Su et al. 2021) number by
+     * number: rotate(z)[i] = z[i] angles[t, 0, i] + z[partner of i] angles[t, 1, i], that is the
+     * cosine, and the sine, negative for the first of a pair. */
     void (*head_prepare)(struct qk_device *d, struct qk_buf y, struct qk_buf rstd, struct qk_buf x,
                          struct qk_buf gain, struct qk_buf angles, struct qk_head_shape shape);
     /* dx is strided like x; dgain [gain_size] accumulates, none to skip. */

@@ -103,16 +103,20 @@ static void make_layers(struct qk_model *m)
         make_acts(m, &m->acts[l], m->layer_in[l]);
 }
 
-/* (cos, sin) of position * base^(-2j/hd) (Su et al. 2021, section 3.2.2), [T, hd/2, 2]. */
+/* Angles position * base^(-2j/hd) (Su et al. 2021, section 3.2.2) as ops.h asks for them. */
 static void make_angles(struct qk_model *m)
 {
-    const int64_t half = qk_head_dim(&m->c) / 2, n = m->T * half * 2;
+    const int64_t hd = qk_head_dim(&m->c), n = m->T * 2 * hd;
+    const bool halves = m->c.rope_style == QK_ROPE_HALF;
     float *angles = qk_alloc((size_t)n, sizeof *angles);
     for (int64_t t = 0; t < m->T; t++)
-        for (int64_t j = 0; j < half; j++) {
-            double frequency = pow(m->c.rope_base, -(double)j / (double)half);
-            angles[(t * half + j) * 2] = (float)cos((double)t * frequency);
-            angles[(t * half + j) * 2 + 1] = (float)sin((double)t * frequency);
+        for (int64_t j = 0; j < hd / 2; j++) {
+            const double turn = (double)t * pow(m->c.rope_base, -(double)j / ((double)hd / 2));
+            const int64_t a = halves ? j : 2 * j, b = halves ? j + hd / 2 : 2 * j + 1;
+            float *same = angles + t * 2 * hd, *other = same + hd;
+            same[a] = same[b] = (float)cos(turn);
+            other[b] = (float)sin(turn);
+            other[a] = -other[b];
         }
     m->angles = qk_model_take(m, QK_ROLE_EXACT, n);
     m->ops->put(m->d, m->angles, angles, n);

@@ -190,6 +190,22 @@ static int64_t strided_size(const struct qk_head_shape *s)
     return s->B * s->T * s->x_stride;
 }
 
+/* The table of the contract from (cos, sin) of each pair. */
+static float *table_of(const float *angles, const struct qk_head_shape *s)
+{
+    float *table = qk_alloc((size_t)(s->T * 2 * s->hd), sizeof *table);
+    for (int64_t t = 0; t < s->T; t++)
+        for (int64_t j = 0; j < s->hd / 2; j++) {
+            int64_t p = s->half ? j : 2 * j, q = s->half ? j + s->hd / 2 : 2 * j + 1;
+            const float *pair = angles + t * s->hd + 2 * j;
+            float *same = table + t * 2 * s->hd, *other = same + s->hd;
+            same[p] = same[q] = pair[0];
+            other[p] = -pair[1];
+            other[q] = pair[1];
+        }
+    return table;
+}
+
 static void run_head(struct qk_device *d, const void *one, struct outputs *out)
 {
     const struct head_case *c = one;
@@ -198,7 +214,9 @@ static void run_head(struct qk_device *d, const void *one, struct outputs *out)
     struct qk_buf dy = held(d, c->dy, n), rstd = empty(d, rows);
     struct qk_buf gain = c->gained ? held(d, c->gain, c->s.gain_size) : QK_NONE;
     struct qk_buf dgain = c->gained ? held(d, c->gain, c->s.gain_size) : QK_NONE;
-    struct qk_buf angles = held(d, c->angles, c->s.T * c->s.hd);
+    float *table = table_of(c->angles, &c->s);
+    struct qk_buf angles = held(d, table, c->s.T * 2 * c->s.hd);
+    free(table);
     d->ops->head_prepare(d, y, rstd, x, gain, angles, c->s);
     d->ops->head_prepare_back(d, dx, dgain, dy, x, gain, rstd, angles, c->s);
     take(d, out, y, n);

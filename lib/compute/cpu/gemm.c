@@ -21,7 +21,7 @@ enum {
     COLS = 256,            /* columns of B packed at once: DEPTH * COLS floats, half a MB */
     A_STRIDE = DEPTH + 16, /* not a power of two: rows would meet in the same cache sets */
     A_GROUP = 16,
-    A_TILE = DEPTH * A_GROUP, /* what one tile has of packed A */
+    A_TILE = DEPTH * A_GROUP + 112, /* what one tile has of packed A */
     STRIP = 8,                /* tiles for which a transposed A is packed at once */
 };
 

@@ -2,90 +2,157 @@
 #include "compute/cpu/cpu.h"
 
 #include <math.h>
+#include <string.h>
 
-enum { ROWS = 32 }; /* of one task, and of one partial sum of the gain's gradient */
+enum {
+    ROWS = 32,  /* of one task, and of one partial sum of the gain's gradient */
+    MOST = 128, /* numbers in a head */
+};
 
-/* (a, b) <- (a cos - b sin, b cos + a sin) for each pair; `angles` holds (cos, sin) of the row's
- * position. */
-static void rotate(float *y, const float *angles, int64_t hd, bool half, float direction)
+/* The loops run over one head, 32 to 128 numbers: with the usual sizes as constants they become
+ * straight vector code. */
+#define CALL_FOR(hd, f, ...)                                                                       \
+    ((hd) == 32    ? f(__VA_ARGS__, 32)                                                            \
+     : (hd) == 64  ? f(__VA_ARGS__, 64)                                                            \
+     : (hd) == 128 ? f(__VA_ARGS__, 128)                                                           \
+                   : f(__VA_ARGS__, hd))
+#define INLINE static inline __attribute__((always_inline))
+
+/* y = z turned, or turned back (direction -1); angles [2, hd] of one position. */
+INLINE void rotate(float *restrict y, const float *restrict z, const float *restrict angles,
+                   float direction, bool half, int64_t hd)
 {
-    int64_t pairs = hd / 2, step = half ? 1 : 2, gap = half ? pairs : 1;
-#pragma omp simd
-    for (int64_t j = 0; j < pairs; j++) {
-        float c = angles[2 * j], s = direction * angles[2 * j + 1];
-        float a = y[j * step], b = y[j * step + gap];
-        y[j * step] = a * c - b * s;
-        y[j * step + gap] = b * c + a * s;
-    }
+    const float *same = angles, *other = angles + hd;
+    const int64_t pairs = hd / 2;
+    if (half)
+        for (int64_t j = 0; j < pairs; j++) {
+            y[j] = z[j] * same[j] + z[j + pairs] * (direction * other[j]);
+            y[j + pairs] = z[j + pairs] * same[j + pairs] + z[j] * (direction * other[j + pairs]);
+        }
+    else
+        for (int64_t j = 0; j < hd; j += 2) {
+            y[j] = z[j] * same[j] + z[j + 1] * (direction * other[j]);
+            y[j + 1] = z[j + 1] * same[j + 1] + z[j] * (direction * other[j + 1]);
+        }
 }
 
-static float mean_square(const float *x, int64_t hd)
+/* The gain of every number: a vector, one number for all, or 1. */
+static void spread_gain(float *to, const float *gain, const struct qk_head_shape *s)
+{
+    for (int64_t i = 0; i < s->hd; i++)
+        to[i] = !gain ? 1.0f : s->gain_size == s->hd ? gain[i] : gain[0];
+}
+
+INLINE float root(const float *x, float eps, int64_t hd)
 {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < hd; i++)
         sum += x[i] * x[i];
-    return sum / (float)hd;
+    return 1.0f / sqrtf(sum / (float)hd + eps);
 }
 
-/* y = x * r * gain */
-static void scale_head(float *y, const float *x, float r, const float *gain, int64_t hd,
-                       bool vector)
+/* ---- forward ---- */
+
+struct forward {
+    const struct qk_head_shape *s;
+    float *y, *rstd;
+    const float *x, *angles, *gain; /* gain [hd] */
+};
+
+INLINE void forward_row(const struct forward *f, int64_t m, int64_t hd)
 {
-    if (gain && vector) {
+    const struct qk_head_shape *s = f->s;
+    const float *angles = f->angles + m % s->T * 2 * hd;
+    float z[MOST];
+    for (int64_t h = 0; h < s->heads; h++) {
+        const float *x = f->x + m * s->x_stride + h * hd;
+        float *y = f->y + (m * s->heads + h) * hd, *to = s->rotate ? z : y;
+        const float r = s->normalise ? root(x, s->eps, hd) : 1.0f;
+        if (s->normalise)
+            f->rstd[m * s->heads + h] = r;
 #pragma omp simd
         for (int64_t i = 0; i < hd; i++)
-            y[i] = x[i] * r * gain[i];
-        return;
+            to[i] = x[i] * r * f->gain[i];
+        if (s->rotate)
+            rotate(y, z, angles, 1, s->half, hd);
     }
-    float g = gain ? gain[0] : 1.0f;
-#pragma omp simd
-    for (int64_t i = 0; i < hd; i++)
-        y[i] = x[i] * r * g;
 }
 
-void qk_cpu_head_prepare(struct qk_device *d, struct qk_buf y_, struct qk_buf rstd_,
-                         struct qk_buf x_, struct qk_buf gain_, struct qk_buf angles_,
-                         struct qk_head_shape s)
+void qk_cpu_head_prepare(struct qk_device *d, struct qk_buf y, struct qk_buf rstd, struct qk_buf x,
+                         struct qk_buf gain, struct qk_buf angles, struct qk_head_shape s)
 {
     double start;
     if (!qk_cpu_begin(d, &start))
         return;
-    float *y = qk_cpu_out(y_), *rstd = qk_cpu_out(rstd_);
-    const float *x = qk_cpu_in(x_), *angles = qk_cpu_in(angles_);
-    const float *gain = s.normalise ? qk_cpu_in(gain_) : NULL;
-    bool vector = s.gain_size == s.hd;
+    float g[MOST];
+    const struct forward f = {.s = &s,
+                              .y = qk_cpu_out(y),
+                              .rstd = qk_cpu_out(rstd),
+                              .x = qk_cpu_in(x),
+                              .angles = qk_cpu_in(angles),
+                              .gain = g};
+    spread_gain(g, s.normalise ? qk_cpu_in(gain) : NULL, &s);
 #pragma omp parallel for schedule(static)
     for (int64_t m = 0; m < s.B * s.T; m++)
-        for (int64_t h = 0; h < s.heads; h++) {
-            const float *in = x + m * s.x_stride + h * s.hd;
-            float *out = y + (m * s.heads + h) * s.hd;
-            float r = s.normalise ? 1.0f / sqrtf(mean_square(in, s.hd) + s.eps) : 1.0f;
-            if (s.normalise)
-                rstd[m * s.heads + h] = r;
-            scale_head(out, in, r, gain, s.hd, vector);
-            if (s.rotate)
-                rotate(out, angles + m % s.T * s.hd, s.hd, s.half, 1);
-        }
+        CALL_FOR(s.hd, forward_row, &f, m);
     qk_cpu_end(d, QK_CLASS_ROPE, start, 7.0 * (double)(s.B * s.T * s.heads * s.hd));
 }
 
-/* dx holds dz, the gradient behind the rotation.  With n = x r and h = dz gain:
+/* ---- backward ---- */
+
+struct backward {
+    const struct qk_head_shape *s;
+    float *dx;
+    double *partial; /* [blocks, hd]: the gain's gradient, or NULL */
+    const float *dy, *x, *rstd, *angles, *gain;
+};
+
+/* With dz, the gradient behind the rotation, n = x r and h = dz gain:
  * dgain += dz n,  dx = r (h - n mean(h n)). */
-static void normalise_back(float *dx, double *dgain, const float *x, const float *gain, float r,
-                           int64_t hd, bool vector)
+INLINE void normalise_back(float *dx, float *dgain, const float *dz, const float *x,
+                           const float *gain, float r, int64_t hd)
 {
-    for (int64_t i = 0; dgain && i < hd; i++)
-        dgain[i] += (double)(dx[i] * x[i] * r);
     float dot = 0;
-    scale_head(dx, dx, 1, gain, hd, vector);
 #pragma omp simd reduction(+ : dot)
-    for (int64_t i = 0; i < hd; i++)
-        dot += dx[i] * x[i];
-    float back = dot * r * r * r / (float)hd;
+    for (int64_t i = 0; i < hd; i++) {
+        dgain[i] += dz[i] * x[i] * r;
+        dot += dz[i] * gain[i] * x[i];
+    }
+    const float back = dot * r * r * r / (float)hd;
 #pragma omp simd
     for (int64_t i = 0; i < hd; i++)
-        dx[i] = r * dx[i] - back * x[i];
+        dx[i] = r * (dz[i] * gain[i]) - back * x[i];
+}
+
+INLINE void backward_row(const struct backward *b, double *dgain, int64_t m, int64_t hd)
+{
+    const struct qk_head_shape *s = b->s;
+    const float *angles = b->angles + m % s->T * 2 * hd;
+    float z[MOST], mine[MOST] = {0}; /* a row's share of the gain's gradient */
+    for (int64_t h = 0; h < s->heads; h++) {
+        const float *dy = b->dy + (m * s->heads + h) * hd, *dz = s->rotate ? z : dy;
+        float *dx = b->dx + m * s->x_stride + h * hd;
+        if (s->rotate)
+            rotate(z, dy, angles, -1, s->half, hd);
+        if (s->normalise)
+            normalise_back(dx, mine, dz, b->x + m * s->x_stride + h * hd, b->gain,
+                           b->rstd[m * s->heads + h], hd);
+        else
+            memcpy(dx, dz, (size_t)hd * sizeof *dx);
+    }
+    for (int64_t i = 0; i < hd; i++)
+        dgain[i] += (double)mine[i];
+}
+
+INLINE void backward_rows(const struct backward *b, int64_t block, int64_t hd)
+{
+    double dgain[MOST] = {0};
+    const int64_t end = qk_min64((block + 1) * ROWS, b->s->B * b->s->T);
+    for (int64_t m = block * ROWS; m < end; m++)
+        backward_row(b, dgain, m, hd);
+    if (b->partial)
+        memcpy(b->partial + block * hd, dgain, (size_t)hd * sizeof *dgain);
 }
 
 static void add_partials(float *dgain, const double *partial, int64_t blocks,
@@ -104,38 +171,31 @@ static void add_partials(float *dgain, const double *partial, int64_t blocks,
         dgain[0] += (float)all;
 }
 
-void qk_cpu_head_prepare_back(struct qk_device *d, struct qk_buf dx_, struct qk_buf dgain_,
-                              struct qk_buf dy_, struct qk_buf x_, struct qk_buf gain_,
-                              struct qk_buf rstd_, struct qk_buf angles_, struct qk_head_shape s)
+void qk_cpu_head_prepare_back(struct qk_device *d, struct qk_buf dx, struct qk_buf dgain,
+                              struct qk_buf dy, struct qk_buf x, struct qk_buf gain,
+                              struct qk_buf rstd, struct qk_buf angles, struct qk_head_shape s)
 {
     double start;
     if (!qk_cpu_begin(d, &start))
         return;
-    int64_t M = s.B * s.T, blocks = qk_blocks(M, ROWS);
-    float *dx = qk_cpu_out(dx_), *dgain = s.normalise ? qk_cpu_out(dgain_) : NULL;
-    const float *dy = qk_cpu_in(dy_), *x = qk_cpu_in(x_), *rstd = qk_cpu_in(rstd_);
-    const float *gain = qk_cpu_in(gain_), *angles = qk_cpu_in(angles_);
-    bool vector = s.gain_size == s.hd;
-    double *partial = (double *)(void *)qk_cpu_scratch(d, QK_CPU_PARTIAL, 2 * blocks * s.hd);
-    if (!partial)
+    const int64_t M = s.B * s.T, blocks = qk_blocks(M, ROWS);
+    const bool wanted = s.normalise && !qk_is_none(dgain);
+    float g[MOST];
+    struct backward b = {.s = &s,
+                         .dx = qk_cpu_out(dx),
+                         .dy = qk_cpu_in(dy),
+                         .x = qk_cpu_in(x),
+                         .rstd = qk_cpu_in(rstd),
+                         .angles = qk_cpu_in(angles),
+                         .gain = g};
+    spread_gain(g, s.normalise ? qk_cpu_in(gain) : NULL, &s);
+    if (wanted &&
+        !(b.partial = (double *)(void *)qk_cpu_scratch(d, QK_CPU_PARTIAL, 2 * blocks * s.hd)))
         return;
 #pragma omp parallel for schedule(static)
-    for (int64_t k = 0; k < blocks; k++) {
-        double *mine = dgain ? partial + k * s.hd : NULL;
-        for (int64_t i = 0; mine && i < s.hd; i++)
-            mine[i] = 0;
-        for (int64_t m = k * ROWS; m < qk_min64((k + 1) * ROWS, M); m++)
-            for (int64_t h = 0; h < s.heads; h++) {
-                float *to = dx + m * s.x_stride + h * s.hd;
-                scale_head(to, dy + (m * s.heads + h) * s.hd, 1, NULL, s.hd, false);
-                if (s.rotate)
-                    rotate(to, angles + m % s.T * s.hd, s.hd, s.half, -1);
-                if (s.normalise)
-                    normalise_back(to, mine, x + m * s.x_stride + h * s.hd, gain,
-                                   rstd[m * s.heads + h], s.hd, vector);
-            }
-    }
-    if (dgain)
-        add_partials(dgain, partial, blocks, &s);
+    for (int64_t k = 0; k < blocks; k++)
+        CALL_FOR(s.hd, backward_rows, &b, k);
+    if (wanted)
+        add_partials(qk_cpu_out(dgain), b.partial, blocks, &s);
     qk_cpu_end(d, QK_CLASS_ROPE, start, 15.0 * (double)(M * s.heads * s.hd));
 }
