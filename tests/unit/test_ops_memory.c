@@ -107,10 +107,10 @@ static void test_profile(void **state)
     struct qk_device *d = open_cpu();
     float *x = normals("x", 64 * 64, 1);
     struct qk_buf a = held(d, x, 64 * 64), b = empty(d, 64 * 64);
-    d->ops->matmul(d, b, a, a, false, 64, 64, 64);
+    d->ops->matmul(d, b, QK_NONE, a, a, 64, 64, 64);
     assert_true(d->flops[QK_CLASS_MATMUL] == 0);
     d->profile = true;
-    d->ops->matmul(d, b, a, a, false, 64, 64, 64);
+    d->ops->matmul(d, b, QK_NONE, a, a, 64, 64, 64);
     assert_true(d->flops[QK_CLASS_MATMUL] == 2.0 * 64 * 64 * 64);
     assert_true(d->seconds[QK_CLASS_MATMUL] > 0);
     assert_true(d->seconds[QK_CLASS_LOSS] == 0);
