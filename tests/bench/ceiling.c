@@ -139,7 +139,18 @@ static double gemm_once(int threads, int variant)
     const int M = SHAPES[variant].M, N = SHAPES[variant].N, K = SHAPES[variant].K;
     omp_set_num_threads(threads);
     const double from = now();
-    qk_cpu_gemm_tiled(false, true, M, N, K, 1, A, K, B, K, false, C, N);
+    const struct qk_cpu_product p = {.tb = true,
+                                     .M = M,
+                                     .N = N,
+                                     .K = K,
+                                     .alpha = 1,
+                                     .A = A,
+                                     .lda = K,
+                                     .B = B,
+                                     .ldb = K,
+                                     .C = C,
+                                     .ldc = N};
+    qk_cpu_gemm_tiled(NULL, &p);
     return 2.0 * M * N * K / (now() - from) / 1e9;
 }
 

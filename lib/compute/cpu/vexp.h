@@ -42,4 +42,29 @@ static inline float qk_expf(float x)
     return x < -87.3f ? 0.0f : y;
 }
 
+/* The same for x <= 0, in fewer steps: 0 below -86.98, where the scale 2^(n-1) has become zero
+ * before anything is a denormal. */
+static inline float qk_expf_below(float x)
+{
+    const float magic = 12582912.0f + 126.0f; /* leaves n + 126, the exponent of 2^(n-1) */
+    float above = x < -87.3f ? -87.3f : x;
+    float shifted = QK_FMA(above, 1.44269504088896341f, magic);
+    float n = shifted - magic;
+    float r = QK_FMA(n, -0.693359375f, above);
+    r = QK_FMA(n, 2.12194440e-4f, r);
+    float p = 1.9875691500e-4f;
+    p = QK_FMA(p, r, 1.3981999507e-3f);
+    p = QK_FMA(p, r, 8.3334519073e-3f);
+    p = QK_FMA(p, r, 4.1665795894e-2f);
+    p = QK_FMA(p, r, 1.6666665459e-1f);
+    p = QK_FMA(p, r, 5.0000001201e-1f);
+    p = QK_FMA(p, r * r, r) + 1.0f;
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits <<= 23;
+    float scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return (p + p) * scale;
+}
+
 #endif
