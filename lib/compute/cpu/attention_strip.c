@@ -20,13 +20,17 @@
 #define LOW_4 0, 4, 1, 5
 #define HIGH_4 2, 6, 3, 7
 
+/* Products are added without rounding in between where the processor can. */
+#ifdef __clang__
+#pragma STDC FP_CONTRACT ON
+#else
+#pragma GCC optimize("fp-contract=fast")
+#endif
+
 /* ---- what the program chooses from when it runs ---- */
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define CHOOSES
-
-#pragma GCC push_options
-#pragma GCC optimize("fp-contract=fast")
 
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,prefer-vector-width=512")
@@ -47,19 +51,12 @@
 #define HIGH HIGH_8
 #include "compute/cpu/attention_kernel.h"
 #pragma GCC pop_options
-
-#pragma GCC pop_options
 #endif
 
 /* ---- other processors and compilers: what the compiler was told to expect ---- */
 
 #define NAME(name) JOIN(plain, name)
-#if defined(__AVX512F__) && !defined(CHOOSES)
-#define WIDTH 16
-#define TALL 12
-#define LOW LOW_16
-#define HIGH HIGH_16
-#elif defined(__AVX__) && !defined(CHOOSES)
+#if defined(__AVX__) && !defined(CHOOSES)
 #define WIDTH 8
 #define TALL 6
 #define LOW LOW_8
