@@ -39,9 +39,11 @@ find_peers() {
             [ $module != torch ] || add_trainers "$version" "$python"
         done
     done
+    local absent=
     for module in torch numpy h5py tiktoken tokenizers; do
-        [[ " ${found[*]} " == *" $module|"* ]] || missing "no $module: pip install $module; PEER_PYTHON names the Pythons to try"
+        [[ " ${found[*]} " == *" $module|"* ]] || absent+=" $module"
     done
+    [ -z "$absent" ] || missing "not installed:$absent (pip install$absent; PEER_PYTHON names the Pythons to try)"
     [ ${#trainers[@]} = 0 ] || [ -n "$jemalloc" ] || missing "no jemalloc: PyTorch runs on the C library's malloc; package libjemalloc2"
 }
 

@@ -7,7 +7,7 @@ def figure: if . == null then "" elif . >= 1000 then round | digits elif . >= 10
 def percent: if . == null then "" else (100 * . | round | tostring) + " %" end;
 def bar: if . == null then "" elif .share then "≥ " + (.share | percent) elif .ratio then "≥ " + (.ratio | tostring) + " ×"
     elif .least then "≥ " + (.least | tostring) else "≤ " + (.most | tostring) end;
-["what", "who", "figure", "unit", "ours ÷ theirs", "ceiling", "share", "bar", "met"],
+["what", "who", "figure", "unit", "ratio", "ceiling", "share", "bar", "met"],
 (.[] | [if .who == "qk" then .title else "" end, .who + (if .variant == "jemalloc" then ", jemalloc" else "" end), (.value | figure), .unit,
     if .ratio then (.ratio | figure) + " ×" else "" end, (.ceiling | figure), (.share | percent), (.bar | bar),
     if .met == true then "yes" elif .met == false then "no" else "" end])
