@@ -155,18 +155,25 @@ static void numbers_are_checked_when_read(void **state)
     struct spoil s = sound;
     s.poison = "layers/0/wo";
     s.probe_token = 61;
-    write_it(&s, false);
-    assert_works(qk_checkpoint_open(&c, "c.h5", &err));
-    float w[61 * 16];
-    assert_int_equal(qk_checkpoint_weights(&c, qk_params_find(&c.params, QK_WO, 0), w, &err), -1);
-    assert_string_equal(err.text,
-                        "c.h5: /weights/layers/0/wo holds a number that is not finite (element 3)");
-    int32_t *probe;
-    int64_t n, T;
-    assert_int_equal(qk_checkpoint_probe(&c, &probe, &n, &T, &err), -1);
-    assert_string_equal(err.text,
-                        "c.h5: /probe/tokens holds token 61, but the vocabulary ends at 61");
-    qk_checkpoint_close(&c);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        write_it(&s, bf16);
+        assert_works(qk_checkpoint_open(&c, "c.h5", &err));
+        float w[61 * 16];
+        const struct qk_param *wo = qk_params_find(&c.params, QK_WO, 0);
+        static const char said[] = "c.h5: /weights/layers/0/wo holds a number that is not finite "
+                                   "(element 3)";
+        assert_int_equal(qk_checkpoint_weights(&c, wo, w, &err), -1);
+        assert_string_equal(err.text, said);
+        assert_int_equal(qk_checkpoint_rows(&c, wo, 0, 2, w, &err), -1);
+        assert_string_equal(err.text, said);
+        assert_works(qk_checkpoint_rows(&c, wo, 1, 2, w, &err)); /* it is in row 0 */
+        int32_t *probe;
+        int64_t n, T;
+        assert_int_equal(qk_checkpoint_probe(&c, &probe, &n, &T, &err), -1);
+        assert_string_equal(err.text,
+                            "c.h5: /probe/tokens holds token 61, but the vocabulary ends at 61");
+        qk_checkpoint_close(&c);
+    }
 }
 
 static void a_plain_one_made_by_hand_is_read(void **state)
