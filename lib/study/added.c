@@ -28,6 +28,8 @@ void qk_added_build(struct qk_added_set *set, const struct qk_added_token *token
         set->first[(unsigned char)set->at[i]->text[0] + 1]++;
     for (int b = 0; b < 256; b++)
         set->first[b + 1] += set->first[b];
+    if (set->count > 0 && set->at[0]->text[0] == set->at[set->count - 1]->text[0])
+        set->begin = set->at[0]->text;
 }
 
 void qk_added_free(struct qk_added_set *set)
@@ -93,6 +95,10 @@ static const struct qk_added_token *find(const struct qk_added_set *set, struct 
                                          size_t *start, size_t *stop)
 {
     for (size_t i = w->search; i < w->size; i++) {
+        const char *next = set->begin ? memchr(w->text + i, *set->begin, w->size - i) : w->text + i;
+        if (!next)
+            break;
+        i = (size_t)(next - w->text);
         const struct qk_added_token *t = token_at(set, w->text + i, w->size - i);
         if (!t)
             continue;

@@ -22,6 +22,8 @@ static void begin(struct flow *f, const struct qk_pipe *p)
 {
     *f = (struct flow){.p = p, .threads = qk_threads(), .got = 1};
     f->work = qk_zalloc((size_t)f->threads, sizeof *f->work);
+    for (int i = 0; i < f->threads; i++)
+        f->work[i].encode.cache_bytes = (size_t)p->memory / 16 / (size_t)f->threads;
     for (int s = 0; s < STAGES; s++) {
         f->batches[s].most_bytes =
             p->memory / 64 < BATCH_BYTES ? (size_t)p->memory / 64 : BATCH_BYTES;

@@ -2,6 +2,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "uchar.h"
 
@@ -111,14 +114,32 @@ static bool escape(struct reader *r)
     return true;
 }
 
+/* Past the bytes that stand for themselves. */
+static const char *plain_end(const char *at, const char *end)
+{
+#ifdef __SSE2__
+    for (; end - at >= 16; at += 16) {
+        const __m128i c = _mm_loadu_si128((const __m128i *)(const void *)at);
+        const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(c, _mm_set1_epi8(0x1f)), c);
+        const __m128i quote = _mm_cmpeq_epi8(c, _mm_set1_epi8('"'));
+        const __m128i escape = _mm_cmpeq_epi8(c, _mm_set1_epi8('\\'));
+        int found = _mm_movemask_epi8(_mm_or_si128(control, _mm_or_si128(quote, escape)));
+        if (found)
+            return at + __builtin_ctz((unsigned)found);
+    }
+#endif
+    while (at < end && *at != '"' && *at != '\\' && (unsigned char)*at >= 0x20)
+        at++;
+    return at;
+}
+
 static bool string(struct reader *r)
 {
     if (!take(r, '"'))
         return false;
     for (;;) {
         const char *from = r->at;
-        while (r->at < r->end && *r->at != '"' && *r->at != '\\' && (unsigned char)*r->at >= 0x20)
-            r->at++;
+        r->at = plain_end(from, r->end);
         if (r->text)
             qk_buffer_add(r->text, from, (size_t)(r->at - from));
         if (take(r, '"'))

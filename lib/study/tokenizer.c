@@ -350,7 +350,7 @@ static int encode_normalized(const struct qk_tokenizer *t, struct qk_encode_work
 int qk_encode(const struct qk_tokenizer *t, struct qk_encode_work *work, const char *text, size_t n,
               struct qk_ids *ids, struct qk_err *err)
 {
-    qk_word_cache_begin(&work->cache);
+    qk_word_cache_begin(&work->cache, work->cache_bytes);
     struct qk_added_walk walk = {.text = text, .size = n};
     enum qk_added_part part;
     uint32_t id;

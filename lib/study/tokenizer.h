@@ -36,6 +36,7 @@ struct qk_added_set {
     const struct qk_added_token **at; /* sorted by (first byte, size descending) */
     size_t count;
     size_t first[257]; /* those that begin with byte b: first[b] .. first[b+1]-1 */
+    const char *begin; /* the one byte with which all begin; NULL when they differ */
 };
 
 struct qk_token {
@@ -84,6 +85,7 @@ struct qk_encode_work {
     struct qk_bpe_work bpe;
     struct qk_ids word;
     struct qk_word_cache cache;
+    size_t cache_bytes; /* for it; 0: a usual size.  May be set at first */
 };
 void qk_encode_work_free(struct qk_encode_work *work);
 

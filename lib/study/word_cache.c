@@ -32,18 +32,23 @@ const uint64_t qk_word_masks[QK_CACHED_BYTES + 1][3] = {
     {ALL, ALL, FIRST(7)},
 };
 
-enum { CACHE_BYTES = QK_WORD_BUCKETS * sizeof(struct qk_word_bucket) };
+enum { LEAST_BYTES = 1 << 18, USUAL_BYTES = 1 << 22, MOST_BYTES = 1 << 24 };
 
-void qk_word_cache_begin(struct qk_word_cache *c)
+void qk_word_cache_begin(struct qk_word_cache *c, size_t bytes)
 {
-    if (!c->buckets)
-        c->buckets = qk_big_alloc(CACHE_BYTES);
+    size_t size = LEAST_BYTES, most = bytes ? bytes : USUAL_BYTES;
+    if (c->buckets)
+        return;
+    while (2 * size <= most && 2 * size <= MOST_BYTES)
+        size *= 2;
+    c->buckets = qk_big_alloc(size);
+    c->mask = size / sizeof *c->buckets - 1;
 }
 
 void qk_word_cache_free(struct qk_word_cache *c)
 {
-    qk_big_free(c->buckets, CACHE_BYTES);
-    c->buckets = NULL;
+    qk_big_free(c->buckets, (c->mask + 1) * sizeof *c->buckets);
+    *c = (struct qk_word_cache){0};
 }
 
 void qk_word_put(struct qk_word_bucket *b, const struct qk_word_key *k, const uint32_t *ids,

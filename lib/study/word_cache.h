@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { QK_CACHED_BYTES = 23, QK_CACHED_IDS = 8, QK_WORD_BUCKETS = 1 << 15 };
+enum { QK_CACHED_BYTES = 23, QK_CACHED_IDS = 8 };
 
 /* The bytes of a word, zeros behind them, the size in the last byte. */
 struct qk_word_key {
@@ -31,10 +31,12 @@ struct qk_word_bucket {
 };
 
 struct qk_word_cache {
-    struct qk_word_bucket *buckets; /* [QK_WORD_BUCKETS] */
+    struct qk_word_bucket *buckets; /* NULL: not begun */
+    size_t mask;                    /* buckets, a power of two, less one */
 };
 
-void qk_word_cache_begin(struct qk_word_cache *c); /* nothing when it has begun */
+/* Take at most `bytes`, within limits of its own; 0: a usual size.  Nothing when it has begun. */
+void qk_word_cache_begin(struct qk_word_cache *c, size_t bytes);
 void qk_word_cache_free(struct qk_word_cache *c);
 
 /* Masks for the first n bytes of a key. */
@@ -62,7 +64,7 @@ static inline struct qk_word_bucket *qk_word_bucket(const struct qk_word_cache *
     unsigned __int128 m =
         (unsigned __int128)(k->at[0] ^ 0x9E3779B97F4A7C15u) * (k->at[1] ^ 0xD6E8FEB86659FD93u);
     uint64_t h = ((uint64_t)m ^ (uint64_t)(m >> 64) ^ k->at[2]) * 0xA0761D6478BD642Fu;
-    return &c->buckets[h >> 40 & (QK_WORD_BUCKETS - 1)];
+    return &c->buckets[h >> 32 & c->mask];
 }
 
 static inline bool qk_word_is(const struct qk_word_entry *e, const struct qk_word_key *k)

@@ -127,6 +127,16 @@ static void json_text(void **state)
     check_json("{\"t\":\"\\q\"}", "malformed JSON at column 9");
     check_json("{\"t\":\"open", "malformed JSON at column 11");
     check_json("x", "malformed JSON at column 1");
+    for (int n = 0; n < 40; n++) { /* what ends a run of plain bytes, wherever it stands */
+        char line[256], expected[256], xs[64] = {0};
+        memset(xs, 'x', (size_t)n);
+        snprintf(line, sizeof line, "{\"t\":\"%s\\n%s\xC3\xA9\x7F%s\"}", xs, xs, xs);
+        snprintf(expected, sizeof expected, "%s\n%s\xC3\xA9\x7F%s", xs, xs, xs);
+        check_json(line, expected);
+        snprintf(line, sizeof line, "{\"t\":\"%s\x1F%s\"}", xs, xs);
+        snprintf(expected, sizeof expected, "malformed JSON at column %d", n + 7);
+        check_json(line, expected);
+    }
 }
 
 /* The first vectors of the reference implementation's vectors.h, key 00 01 .. 0f. */
