@@ -60,6 +60,7 @@ struct qk_batch {
 struct qk_batch_work {
     struct qk_corpus_work corpus;
     struct qk_encode_work encode;
+    char apart[128]; /* from the next thread's: no cache line is written by both */
 };
 void qk_batch_work_free(struct qk_batch_work *work);
 

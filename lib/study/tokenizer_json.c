@@ -12,25 +12,36 @@
 
 enum { MOST_IDS = 1 << 24 };
 
-/* The bytes that a token's spelling stands for, into `to`; false when it has characters outside
- * the byte-level alphabet (`to` then holds the spelling itself). */
-static bool spelling_bytes(const char *spelling, size_t n, struct qk_buffer *to)
+/* Append the bytes that a spelling stands for; false, with nothing appended, when it has characters
+ * outside the byte-level alphabet. */
+static bool add_bytes(const char *spelling, size_t n, struct qk_buffer *to)
 {
-    size_t count = 0;
-    qk_grow(&to->at, &to->capacity, n + 1, 1);
+    size_t count = to->size;
+    qk_grow(&to->at, &to->capacity, to->size + n + 1, 1);
     for (size_t i = 0; i < n;) {
-        unsigned width;
-        int byte = qk_char_byte(qk_uchar_at(spelling + i, n - i, &width));
-        if (byte < 0) {
-            memcpy(to->at, spelling, n);
-            to->size = n;
+        unsigned width = 1;
+        unsigned char c = (unsigned char)spelling[i];
+        int byte =
+            c >= '!' && c <= '~' ? c : qk_char_byte(qk_uchar_at(spelling + i, n - i, &width));
+        if (byte < 0)
             return false;
-        }
         to->at[count++] = (char)byte;
         i += width;
     }
     to->size = count;
     return true;
+}
+
+/* The bytes of a spelling into `to`; false when it is none of the byte-level alphabet (`to` then
+ * holds the spelling itself). */
+static bool spelling_bytes(const char *spelling, size_t n, struct qk_buffer *to)
+{
+    to->size = 0;
+    if (add_bytes(spelling, n, to))
+        return true;
+    memcpy(to->at, spelling, n);
+    to->size = n;
+    return false;
 }
 
 static int64_t find_spelling(const struct qk_tokenizer *t, const char *spelling, size_t n,
@@ -71,6 +82,7 @@ static int read_vocabulary(struct qk_tokenizer *t, const cJSON *vocab, const cha
 /* Room for spellings, used over and over. */
 struct merge_room {
     struct qk_buffer bytes, whole;
+    int64_t last; /* the token that the merge before gives */
 };
 
 static void free_room(struct merge_room *room)
@@ -79,26 +91,55 @@ static void free_room(struct merge_room *room)
     qk_buffer_free(&room->whole);
 }
 
+/* A token of these bytes; most often it is the one behind the last. */
+static int64_t find_next(const struct qk_tokenizer *t, const char *bytes, size_t n, int64_t last)
+{
+    if (last + 1 < t->vocab_size) {
+        const struct qk_token *next = &t->tokens[last + 1];
+        if (next->known && !next->text && next->size == n &&
+            memcmp(t->pool + next->start, bytes, n) == 0)
+            return last + 1;
+    }
+    return qk_tokenizer_lookup(t, bytes, n, false);
+}
+
+/* The tokens of both parts and of the whole, which may be spelled with any characters. */
+static void find_parts(const struct qk_tokenizer *t, const char *left, size_t left_size,
+                       const char *right, size_t right_size, struct merge_room *room, int64_t id[3])
+{
+    struct qk_buffer *bytes = &room->bytes;
+    bytes->size = 0;
+    if (add_bytes(left, left_size, bytes)) {
+        size_t n = bytes->size;
+        if (add_bytes(right, right_size, bytes)) {
+            id[0] = qk_tokenizer_lookup(t, bytes->at, n, false);
+            id[1] = qk_tokenizer_lookup(t, bytes->at + n, bytes->size - n, false);
+            id[2] = find_next(t, bytes->at, bytes->size, room->last);
+            return;
+        }
+    }
+    id[0] = find_spelling(t, left, left_size, bytes);
+    id[1] = find_spelling(t, right, right_size, bytes);
+    room->whole.size = 0;
+    qk_buffer_add(&room->whole, left, left_size);
+    qk_buffer_add(&room->whole, right, right_size);
+    id[2] = find_spelling(t, room->whole.at, room->whole.size, bytes);
+}
+
 /* Enter a merge, given as two spellings; its ids into `pair`. */
 static int put_merge(struct qk_tokenizer *t, uint32_t rank, const char *left, size_t left_size,
                      const char *right, size_t right_size, struct merge_room *room,
                      uint32_t pair[2], const char *where, struct qk_err *err)
 {
-    int64_t a = find_spelling(t, left, left_size, &room->bytes);
-    int64_t b = find_spelling(t, right, right_size, &room->bytes);
-    int64_t both = -1;
-    if (a >= 0 && b >= 0) {
-        room->whole.size = 0;
-        qk_buffer_add(&room->whole, left, left_size);
-        qk_buffer_add(&room->whole, right, right_size);
-        both = find_spelling(t, room->whole.at, room->whole.size, &room->bytes);
-    }
-    if (both < 0)
+    int64_t id[3];
+    find_parts(t, left, left_size, right, right_size, room, id);
+    if (id[0] < 0 || id[1] < 0 || id[2] < 0)
         return qk_fail(err, "%s: merge %u, \"%.*s %.*s\", has parts that are no tokens", where,
                        rank + 1, (int)left_size, left, (int)right_size, right);
-    pair[0] = (uint32_t)a;
-    pair[1] = (uint32_t)b;
-    qk_merges_put(&t->merges, pair[0], pair[1], rank, (uint32_t)both);
+    pair[0] = (uint32_t)id[0];
+    pair[1] = (uint32_t)id[1];
+    room->last = id[2];
+    qk_merges_put(&t->merges, pair[0], pair[1], rank, (uint32_t)id[2]);
     return 0;
 }
 
@@ -118,7 +159,7 @@ static int put_merge_line(struct qk_tokenizer *t, uint32_t rank, const char *lin
 static int read_merges(struct qk_tokenizer *t, const cJSON *merges, const char *where,
                        struct qk_err *err)
 {
-    struct merge_room room = {0};
+    struct merge_room room = {.last = -1};
     const cJSON *one;
     uint32_t rank = 0, pair[2];
     int failed = 0;
@@ -283,7 +324,7 @@ static int read_bpe_lines(struct qk_tokenizer *t, const char *path, uint32_t (**
     struct qk_textfile *f = qk_text_open(path, err);
     if (!f)
         return -1;
-    struct merge_room room = {0};
+    struct merge_room room = {.last = -1};
     const char *line;
     size_t n, capacity = 0, number = 0;
     int got;
@@ -381,11 +422,10 @@ int qk_tokenizer_read(struct qk_tokenizer *t, const char *path, struct qk_err *e
 
 /* ---- writing ---- */
 
-/* Text as a JSON string. */
-static void write_string(struct qk_buffer *to, const char *s, size_t n)
+/* Text within a JSON string. */
+static void write_characters(struct qk_buffer *to, const char *s, size_t n)
 {
     size_t plain = 0; /* from here on to i */
-    qk_buffer_add(to, "\"", 1);
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)s[i];
         if (c >= 0x20 && c != '"' && c != '\\')
@@ -395,21 +435,46 @@ static void write_string(struct qk_buffer *to, const char *s, size_t n)
         plain = i + 1;
     }
     qk_buffer_add(to, s + plain, n - plain);
-    qk_buffer_add(to, "\"", 1);
 }
 
-/* The spelling of a token: byte-level unless the token is kept as text. */
-static void spell(const struct qk_tokenizer *t, uint32_t id, struct qk_buffer *to)
+/* The spellings of all bytes within a JSON string. */
+struct alphabet {
+    struct {
+        unsigned char size;
+        char at[7];
+    } byte[256];
+};
+
+static void begin_alphabet(struct alphabet *a)
+{
+    for (int b = 0; b < 256; b++) {
+        char *at = a->byte[b].at;
+        size_t n = 0;
+        if (b == '"' || b == '\\')
+            at[n++] = '\\';
+        a->byte[b].size = (unsigned char)(n + qk_uchar_put(qk_byte_char((unsigned char)b), at + n));
+    }
+}
+
+/* The spelling of a token, without quotes: byte-level unless the token is kept as text. */
+static void write_token(const struct qk_tokenizer *t, const struct alphabet *a, uint32_t id,
+                        struct qk_buffer *to)
 {
     const struct qk_token *token = &t->tokens[id];
     const char *bytes = t->pool + token->start;
     if (token->text) {
-        qk_buffer_add(to, bytes, token->size);
+        write_characters(to, bytes, token->size);
         return;
     }
-    qk_grow(&to->at, &to->capacity, to->size + 4 * (size_t)token->size + 1, 1);
-    for (uint32_t i = 0; i < token->size; i++)
-        to->size += qk_uchar_put(qk_byte_char((unsigned char)bytes[i]), to->at + to->size);
+    qk_grow(&to->at, &to->capacity, to->size + sizeof a->byte->at * ((size_t)token->size + 1), 1);
+    char *end = to->at + to->size;
+    for (uint32_t i = 0; i < token->size; i++) {
+        unsigned char b = (unsigned char)bytes[i];
+        memcpy(end, a->byte[b].at, sizeof a->byte[b].at);
+        end += a->byte[b].size;
+    }
+    *end = '\0';
+    to->size = (size_t)(end - to->at);
 }
 
 static void write_added(const struct qk_tokenizer *t, struct qk_buffer *to)
@@ -419,7 +484,9 @@ static void write_added(const struct qk_tokenizer *t, struct qk_buffer *to)
     for (size_t i = 0; i < t->added_count; i++) {
         const struct qk_added_token *a = &t->added[i];
         qk_buffer_format(to, "%s\n    {\"id\": %u, \"content\": ", i ? "," : "", a->id);
-        write_string(to, a->text, a->size);
+        qk_buffer_text(to, "\"");
+        write_characters(to, a->text, a->size);
+        qk_buffer_text(to, "\"");
         qk_buffer_format(to,
                          ", \"single_word\": %s, \"lstrip\": %s, \"rstrip\": %s, "
                          "\"normalized\": %s, \"special\": %s}",
@@ -429,28 +496,37 @@ static void write_added(const struct qk_tokenizer *t, struct qk_buffer *to)
     qk_buffer_text(to, "\n  ],\n");
 }
 
-static void write_vocabulary(const struct qk_tokenizer *t, struct qk_buffer *to)
+static void write_number(struct qk_buffer *to, int64_t number)
 {
-    struct qk_buffer spelling = {0};
-    const char *comma = "\n      ";
+    char digits[24], *at = digits + sizeof digits;
+    do
+        *--at = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    qk_buffer_add(to, at, (size_t)(digits + sizeof digits - at));
+}
+
+static void write_vocabulary(const struct qk_tokenizer *t, const struct alphabet *a,
+                             struct qk_buffer *to)
+{
+    const char *before = "\n      \"";
     qk_buffer_text(to, "    \"vocab\": {");
     for (int64_t id = 0; id < t->vocab_size; id++) {
         if (!t->tokens[id].known)
             continue;
-        spelling.size = 0;
-        spell(t, (uint32_t)id, &spelling);
-        qk_buffer_text(to, comma);
-        write_string(to, spelling.at, spelling.size);
-        qk_buffer_format(to, ": %lld", (long long)id);
-        comma = ",\n      ";
+        qk_buffer_text(to, before);
+        write_token(t, a, (uint32_t)id, to);
+        qk_buffer_text(to, "\": ");
+        write_number(to, id);
+        before = ",\n      \"";
     }
     qk_buffer_text(to, "\n    },\n");
-    qk_buffer_free(&spelling);
 }
 
 void qk_tokenizer_write_json(struct qk_tokenizer *t, const uint32_t (*merges)[2], size_t count)
 {
-    struct qk_buffer *to = &t->json, spelling = {0};
+    struct qk_buffer *to = &t->json;
+    struct alphabet a;
+    begin_alphabet(&a);
     qk_buffer_free(to);
     qk_buffer_text(to,
                    "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n");
@@ -467,16 +543,14 @@ void qk_tokenizer_write_json(struct qk_tokenizer *t, const uint32_t (*merges)[2]
                    "    \"continuing_subword_prefix\": null,\n"
                    "    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n"
                    "    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n");
-    write_vocabulary(t, to);
+    write_vocabulary(t, &a, to);
     qk_buffer_text(to, "    \"merges\": [");
     for (size_t i = 0; i < count; i++) {
-        spelling.size = 0;
-        spell(t, merges[i][0], &spelling);
-        qk_buffer_text(&spelling, " ");
-        spell(t, merges[i][1], &spelling);
-        qk_buffer_text(to, i ? ",\n      " : "\n      ");
-        write_string(to, spelling.at, spelling.size);
+        qk_buffer_text(to, i ? ",\n      \"" : "\n      \"");
+        write_token(t, &a, merges[i][0], to);
+        qk_buffer_text(to, " ");
+        write_token(t, &a, merges[i][1], to);
+        qk_buffer_text(to, "\"");
     }
     qk_buffer_text(to, "\n    ]\n  }\n}\n");
-    qk_buffer_free(&spelling);
 }
