@@ -63,3 +63,19 @@ holds() { jq -e "$1" "$BATS_TEST_TMPDIR/table" >/dev/null || { cat "$BATS_TEST_T
         python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$script"
     done
 }
+
+@test "record puts a report into RESULTS.md in place of the one before, and leaves the rest" {
+    mkdir -p "$BATS_TEST_TMPDIR/tests/bench"
+    cp tests/bench/record tests/bench/RESULTS.md "$BATS_TEST_TMPDIR/tests/bench"
+    cd "$BATS_TEST_TMPDIR"
+    run tests/bench/record no-such-file
+    [ "$status" -eq 1 ]
+    for report in first second; do
+        echo "the $report report" >report.md
+        tests/bench/record report.md
+    done
+    grep -qx 'the second report' tests/bench/RESULTS.md
+    grep -qx '## Instructions' tests/bench/RESULTS.md
+    run grep 'the first report' tests/bench/RESULTS.md
+    [ "$status" -eq 1 ]
+}
