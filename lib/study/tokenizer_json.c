@@ -525,7 +525,7 @@ static void write_vocabulary(const struct qk_tokenizer *t, const struct alphabet
 void qk_tokenizer_write_json(struct qk_tokenizer *t, const uint32_t (*merges)[2], size_t count)
 {
     struct qk_buffer *to = &t->json;
-    struct alphabet a;
+    struct alphabet a = {0};
     begin_alphabet(&a);
     qk_buffer_free(to);
     qk_buffer_text(to,
