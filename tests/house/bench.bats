@@ -33,14 +33,14 @@ holds() { jq -e "$1" "$BATS_TEST_TMPDIR/table" >/dev/null || { cat "$BATS_TEST_T
     row mini.tokens "torch 2.9.0" 250 default
     row mini.scaling qk 1.9
     row mini.rss qk 100
-    row mini.rss "torch 1.13.1" 350
+    row mini.rss "torch 1.13.1" 300
     row bpe.train qk 61
     table
     holds 'map(select(.who == "qk" and .figure == "mini.tokens"))[0] | .value == 200 and .share == 0.5 and .met == false'
     holds 'map(select(.figure == "mini.tokens" and (.who | startswith("torch 1"))))[0] | .ratio == 2 and .met == false'
     holds 'map(select(.who == "torch 2.9.0"))[0] | .variant == "default" and .ratio == 0.8 and .bar.ratio == 1 and .met == false'
     holds 'map(select(.figure == "mini.scaling"))[0].met == true'
-    holds 'map(select(.figure == "mini.rss" and .who != "qk"))[0] | .ratio == 3.5 and .met == true'
+    holds 'map(select(.figure == "mini.rss" and .who != "qk"))[0] | .ratio == 3 and .met == true'
     holds 'map(select(.figure == "bpe.train"))[0] | .bar.most == 60 and .met == false'
     run jq -r -f tests/bench/print.jq "$BATS_TEST_TMPDIR/table"
     [ "$status" -eq 0 ]
