@@ -66,12 +66,9 @@ int qk_h5_read(struct qk_h5 *file, const char *object, enum qk_type type, int64_
 /* The same after checking the shape: rank dims. */
 int qk_h5_read_shaped(struct qk_h5 *file, const char *object, enum qk_type type, int rank,
                       const int64_t *dims, void *to, struct qk_err *err);
-/* Rows first .. first+count-1 along dimension 0 (elements, when rank is 1). */
-int qk_h5_read_rows(struct qk_h5 *file, const char *object, enum qk_type type, int64_t first,
-                    int64_t count, void *to, struct qk_err *err);
-
-/* The same of an array of the shape given, as QK_F32, and whether all of them are finite (each is
- * looked at while it is in the cache). */
+/* Rows first .. first+count-1 along dimension 0 of an array of that shape, as QK_F32, and whether
+ * all of them are finite (each is looked at while it is in the cache).  Only the chunks that hold
+ * them are read. */
 int qk_h5_read_floats(struct qk_h5 *file, const char *object, int rank, const int64_t *dims,
                       int64_t first, int64_t count, float *to, bool *finite, struct qk_err *err);
 

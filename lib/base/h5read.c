@@ -248,20 +248,6 @@ static int check_rows(const struct qk_h5 *f, const char *object, const struct qk
                    first + count - 1);
 }
 
-int qk_h5_read_rows(struct qk_h5 *f, const char *object, enum qk_type type, int64_t first,
-                    int64_t count, void *to, struct qk_err *err)
-{
-    struct qk_array_info info;
-    hid_t set = open_convertible(f, object, type, &info, err);
-    if (set < 0)
-        return -1;
-    const struct rows rows = {(hsize_t)first, (hsize_t)count};
-    int bad = check_rows(f, object, &info, first, count, err) ||
-              read_rows(f, object, set, type, &info, rows, to, NULL, err);
-    H5Dclose(set);
-    return bad ? -1 : 0;
-}
-
 int qk_h5_read_floats(struct qk_h5 *f, const char *object, int rank, const int64_t *dims,
                       int64_t first, int64_t count, float *to, bool *finite, struct qk_err *err)
 {

@@ -49,9 +49,11 @@ static void round_trip(void **state)
     assert_true(x[3] == 3.14159274f && x[4] == 1e-20f);
     assert_works(qk_h5_read(f, "/half", QK_F32, 6, half, &err));
     assert_true(half[2] == -2.5f && half[3] == 3.140625f && half[5] == 65536.0f);
-    double g[4], wide[6];
-    assert_works(qk_h5_read_rows(f, "/gram", QK_F64, 1, 1, g, &err));
-    assert_true(g[0] == 5 && g[3] == 8);
+    float g[4];
+    double wide[6];
+    bool finite = false;
+    assert_works(qk_h5_read_floats(f, "/gram", 3, (int64_t[]){2, 2, 2}, 1, 1, g, &finite, &err));
+    assert_true(g[0] == 5 && g[3] == 8 && finite);
     assert_works(qk_h5_read(f, "/half", QK_F64, 6, wide, &err));
     assert_true(wide[3] == 3.140625);
     int32_t t[5];
@@ -73,28 +75,35 @@ static void round_trip(void **state)
     unlink(path);
 }
 
-/* Rows that begin and end anywhere in chunks: the same as out of the whole array. */
-static void rows_of(struct qk_h5 *f, const char *object, enum qk_type type, const int64_t *dims,
-                    int rank)
+/* Rows that begin and end anywhere in chunks: the same as out of the whole array.  One number is
+ * not finite. */
+enum { STRANGE = 500001 };
+
+static void rows_of(struct qk_h5 *f, const char *object, const int64_t *dims, int rank)
 {
     struct qk_err err;
     int64_t each = 1, rows = dims[0];
+    bool finite;
     for (int i = 1; i < rank; i++)
         each *= dims[i];
-    const size_t size = qk_type_size(type);
-    char *whole = qk_alloc((size_t)(rows * each), size);
-    char *some = qk_alloc((size_t)(rows * each), size);
-    assert_works(qk_h5_read_shaped(f, object, type, rank, dims, whole, &err));
+    float *whole = qk_alloc((size_t)(rows * each), sizeof *whole);
+    float *some = qk_alloc((size_t)(rows * each), sizeof *some);
+    assert_works(qk_h5_read_shaped(f, object, QK_F32, rank, dims, whole, &err));
     const int64_t firsts[] = {0, 1, rows / 3, rows / 2, rows - 1};
     for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++)
         for (int64_t count = rows - firsts[i]; count > 0; count = count * 2 / 5) {
-            memset(some, 1, (size_t)(rows * each) * size);
-            assert_works(qk_h5_read_rows(f, object, type, firsts[i], count, some, &err));
-            assert_memory_equal(some, whole + (size_t)(firsts[i] * each) * size,
-                                (size_t)(count * each) * size);
+            const int64_t last = (firsts[i] + count) * each - 1;
+            memset(some, 1, (size_t)(rows * each) * sizeof *some);
+            assert_works(
+                qk_h5_read_floats(f, object, rank, dims, firsts[i], count, some, &finite, &err));
+            assert_memory_equal(some, whole + firsts[i] * each,
+                                (size_t)(count * each) * sizeof *some);
+            assert_int_equal(finite, firsts[i] * each > STRANGE || last < STRANGE);
         }
-    assert_works(qk_h5_read_rows(f, object, type, rows, 0, some, &err));
-    assert_int_equal(qk_h5_read_rows(f, object, type, rows - 1, 2, some, &err), -1);
+    assert_works(qk_h5_read_floats(f, object, rank, dims, rows, 0, some, &finite, &err));
+    assert_int_equal(qk_h5_read_floats(f, object, rank, dims, rows - 1, 2, some, &finite, &err),
+                     -1);
+    assert_non_null(strstr(err.text, "has no rows"));
     free(whole);
     free(some);
 }
@@ -106,26 +115,32 @@ static void rows_of_many_chunks(void **state)
     static const int64_t flat[] = {700001}, wide[] = {1100, 601}, deep[] = {3, 500, 901};
     const int64_t most = deep[0] * deep[1] * deep[2];
     float *x = qk_alloc((size_t)most, sizeof *x);
+    double *g = qk_alloc((size_t)most, sizeof *g);
     for (int64_t i = 0; i < most; i++)
         x[i] = (float)(i * 7919 % 100003) - 5000;
+    x[STRANGE] = -INFINITY;
+    for (int64_t i = 0; i < most; i++)
+        g[i] = (double)x[i];
     struct qk_h5 *f = qk_h5_create(path, &err);
     assert_non_null(f);
     for (int zstd = 0; zstd < 2; zstd++) {
-        char name[3][16];
-        for (int i = 0; i < 3; i++)
-            snprintf(name[i], sizeof name[i], "/%d%c", zstd, "fwd"[i]);
+        char name[4][16];
+        for (int i = 0; i < 4; i++)
+            snprintf(name[i], sizeof name[i], "/%d%c", zstd, "fwdg"[i]);
         assert_works(qk_h5_write(f, name[0], QK_F32, 1, flat, QK_F32, x, zstd, &err));
         assert_works(qk_h5_write(f, name[1], QK_BF16, 2, wide, QK_F32, x, zstd, &err));
         assert_works(qk_h5_write(f, name[2], QK_F32, 3, deep, QK_F32, x, zstd, &err));
+        assert_works(qk_h5_write(f, name[3], QK_F64, 3, deep, QK_F64, g, zstd, &err));
     }
     assert_works(qk_h5_commit(f, &err));
     free(x);
+    free(g);
     assert_non_null(f = qk_h5_open(path, &err));
     for (int zstd = 0; zstd < 2; zstd++) {
-        rows_of(f, zstd ? "/1f" : "/0f", QK_F32, flat, 1);
-        rows_of(f, zstd ? "/1w" : "/0w", QK_F32, wide, 2);
-        rows_of(f, zstd ? "/1d" : "/0d", QK_F32, deep, 3);
-        rows_of(f, zstd ? "/1d" : "/0d", QK_F64, deep, 3); /* converted: not by the fast path */
+        rows_of(f, zstd ? "/1f" : "/0f", flat, 1);
+        rows_of(f, zstd ? "/1w" : "/0w", wide, 2);
+        rows_of(f, zstd ? "/1d" : "/0d", deep, 3);
+        rows_of(f, zstd ? "/1g" : "/0g", deep, 3); /* converted: not by the fast path */
     }
     qk_h5_close(f);
     unlink(path);
