@@ -10,13 +10,14 @@ import importlib, json, subprocess
 found = {}
 for name in ("torch", "numpy", "h5py", "tiktoken", "tokenizers"):
     try:
-        found[name] = importlib.import_module(name).__version__
-        if "unknown" in found[name]:  # Debian's torch does not know its own
+        module = importlib.import_module(name)
+        found[name] = str(module.__version__)
+        if module.__file__.startswith("/usr/lib/python3/dist-packages/"):  # Debian's torch does not know its own
             ask = ["dpkg-query", "-W", "-f", "${Version}", "python3-" + name]
             found[name] = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
     except Exception:
         pass
-print(json.dumps({name: version.split("+")[0] for name, version in found.items()}))
+print(json.dumps({name: version.split("+")[0].split("-")[0].split(":")[-1] for name, version in found.items()}))
 PY
 }
 
