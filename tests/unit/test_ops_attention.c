@@ -307,9 +307,10 @@ static void test_large_logits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),      cmocka_unit_test(test_avx2),
-        cmocka_unit_test(test_avx512),     cmocka_unit_test(test_exp),
-        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_large_logits),
+        cmocka_unit_test(test_plain),        cmocka_unit_test(test_avx2),
+        cmocka_unit_test(test_avx512),       cmocka_unit_test(test_exp),
+        cmocka_unit_test(test_long),         cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_large_logits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
