@@ -149,11 +149,14 @@ static void print_profile(const struct qk_device *d)
     double sum = 0;
     for (int i = 0; i < QK_CLASSES; i++)
         sum += d->seconds[i];
-    fprintf(stderr, "%-12s %10s %6s %10s\n", "class", "seconds", "share", "GFLOP/s");
-    for (int i = 0; i < QK_CLASSES; i++)
-        fprintf(stderr, "%-12s %10.3f %5.1f%% %10.1f\n", qk_class_names[i], d->seconds[i],
-                sum > 0 ? 100 * d->seconds[i] / sum : 0,
-                d->seconds[i] > 0 ? d->flops[i] / d->seconds[i] / 1e9 : 0);
+    fprintf(stderr, "%-12s %10s %6s %10s %10s %10s %10s\n", "class", "seconds", "share", "GFLOP",
+            "GB", "GFLOP/s", "GB/s");
+    for (int i = 0; i < QK_CLASSES; i++) {
+        const double seconds = d->seconds[i], per = seconds > 0 ? 1e-9 / seconds : 0;
+        fprintf(stderr, "%-12s %10.3f %5.1f%% %10.2f %10.3f %10.1f %10.1f\n", qk_class_names[i],
+                seconds, sum > 0 ? 100 * seconds / sum : 0, 1e-9 * d->flops[i], 1e-9 * d->bytes[i],
+                per * d->flops[i], per * d->bytes[i]);
+    }
     fprintf(stderr, "%-12s %10.3f\n", "together", sum);
 }
 

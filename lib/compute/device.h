@@ -9,7 +9,8 @@ struct qk_device {
     const struct qk_ops *ops;
     struct qk_err failure; /* first failure; failure.text[0] == 0 while all is well */
     bool profile;          /* take times (waits after every operation) */
-    double seconds[QK_CLASSES], flops[QK_CLASSES];
+    /* What it took, and what it must take: operations, and the bytes of every operand once. */
+    double seconds[QK_CLASSES], flops[QK_CLASSES], bytes[QK_CLASSES];
 };
 
 /* `name` is auto, cpu, cuda or cuda:N.  auto takes CUDA where it is built in and a card is there.

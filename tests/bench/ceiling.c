@@ -101,6 +101,7 @@ static const struct {
 enum { N_SHAPES = sizeof SHAPES / sizeof *SHAPES, ROOM = 8192 * 2048 };
 
 static float *A, *B, *C;
+static struct qk_device *device;
 
 /* C = A B^T, rows of C and A shared out evenly; BLAS inside a parallel region is one thread's. */
 static double shared_out(int threads, int shape)
@@ -150,7 +151,7 @@ static double gemm_once(int threads, int variant)
                                      .ldb = K,
                                      .C = C,
                                      .ldc = N};
-    qk_cpu_gemm_tiled(NULL, &p);
+    qk_cpu_gemm_tiled(device, &p);
     return 2.0 * M * N * K / (now() - from) / 1e9;
 }
 
@@ -217,6 +218,7 @@ int main(int argc, char **argv)
     const double seconds = argc > 1 + sgemm ? strtod(argv[1 + sgemm], NULL) : 1;
     qk_threads_set(0);
     const int most = qk_threads();
+    device = qk_cpu_open();
     A = qk_big_alloc(ROOM * sizeof *A);
     B = qk_big_alloc(ROOM * sizeof *B);
     C = qk_big_alloc(ROOM * sizeof *C);
@@ -239,5 +241,6 @@ int main(int argc, char **argv)
     row(&(struct figure){"sgemm", sgemm_once, 2 * N_SHAPES}, most, sgemm, seconds);
     row(&(struct figure){"gemm", gemm_once, N_SHAPES}, most, sgemm, seconds);
     printf("\"threads\":%d,\"blas\":\"%s\"}\n", most, blas);
+    qk_cpu_close(device);
     return 0;
 }

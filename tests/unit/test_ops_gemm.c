@@ -91,16 +91,6 @@ static bool makes_sense(int how, enum qk_cpu_vectors vectors)
     return vectors != QK_CPU_BLAS || !(how & (SQUARE_A | SQUARE_B));
 }
 
-/* Causal blocks: row r of P sees columns below seen + r / per. */
-struct causal {
-    int64_t rows, keys, seen, per, hd;
-};
-
-static bool counts(const struct causal *s, int64_t r, int64_t c)
-{
-    return c < s->seen + r / s->per;
-}
-
 /* |got - sum of n products| within rounding. */
 static void check_sum(const char *what, float got, double scale, const float *a, int64_t step_a,
                       const float *b, int64_t step_b, int64_t n, double old)
@@ -115,65 +105,22 @@ static void check_sum(const char *what, float got, double scale, const float *a,
         fail_msg("%s: %g, not %g", what, (double)got, sum);
 }
 
-static void check_causal(struct causal s)
-{
-    int64_t ld = qk_round_up(s.keys, QK_CPU_PANEL) + GAP, hd = s.hd, ldb = hd + GAP;
-    float *queries = normals("q", s.rows * hd, 1), *b = normals("b", s.keys * ldb, 1);
-    float *p = normals("p", s.rows * ld, 1),
-          *packed = normals("x", qk_cpu_pack_room(s.keys, hd) + qk_cpu_pack_room(hd, s.keys), 1);
-    float *c = normals("c", s.rows * ldb, 1), *spread = normals("s", s.keys * ldb, 1);
-    float *before = normals("s", s.keys * ldb, 1);
-    const struct qk_cpu_triangle t = {p, ld, s.rows, s.keys, s.seen, s.per};
-    struct qk_cpu_packed turned = qk_cpu_pack(packed, true, s.keys, hd, b, ldb);
-    qk_cpu_causal_logits(&t, queries, hd, &turned);
-    for (int64_t r = 0; r < s.rows; r++)
-        for (int64_t k = 0; k < s.keys; k++)
-            if (counts(&s, r, k))
-                check_sum("logits", p[r * ld + k], 1, queries + r * hd, 1, b + k * ldb, 1, hd, 0);
-            else
-                p[r * ld + k] = 0;
-    struct qk_cpu_packed plain = qk_cpu_pack(packed, false, hd, s.keys, b, ldb);
-    qk_cpu_causal_average(&t, 0.5f, &plain, c, ldb);
-    for (int64_t r = 0; r < s.rows; r++)
-        for (int64_t i = 0; i < hd; i++)
-            check_sum("average", c[r * ldb + i], 0.5, p + r * ld, 1, b + i, ldb, s.keys, 0);
-    qk_cpu_causal_spread(&t, hd, queries, hd, spread, ldb);
-    for (int64_t k = 0; k < s.keys; k++)
-        for (int64_t i = 0; i < ldb; i++)
-            if (i < hd)
-                check_sum("spread", spread[k * ldb + i], 1, p + k, ld, queries + i, hd, s.rows,
-                          (double)before[k * ldb + i]);
-            else
-                assert_true(spread[k * ldb + i] == before[k * ldb + i]);
-    float *all[] = {queries, b, p, packed, c, spread, before};
-    for (size_t i = 0; i < COUNT(all); i++)
-        free(all[i]);
-}
-
-/* Blocks at the start of a sequence, behind others, with one and several heads, longer than the
- * products' steps in k. */
-static void check_causals(void)
-{
-    static const struct causal BLOCKS[] = {
-        {1, 1, 1, 1, 1},     {16, 16, 1, 1, 8},    {32, 16, 1, 2, 32},    {30, 33, 24, 3, 20},
-        {128, 64, 1, 2, 40}, {62, 95, 65, 2, 300}, {40, 620, 601, 2, 16}, {600, 100, 1, 6, 64},
-    };
-    for (size_t i = 0; i < COUNT(BLOCKS); i++)
-        check_causal(BLOCKS[i]);
-}
-
 /* X X^T and X^T X by strips of 64 rows: both triangles. */
 static void check_square(int64_t n, int64_t K, bool tall)
 {
     int64_t ld = qk_round_up(n, QK_CPU_PANEL), ldx = tall ? n : K;
     float *x = normals("x", n * K, 1), *c = normals("c", n * ld, 1);
     float *packed = normals("p", qk_cpu_pack_room(n, K), 1);
+    struct qk_cpu_product p = {.ta = tall, .tb = !tall, .N = n, .K = K, .alpha = 0.5f};
+    p.lda = p.ldb = ldx, p.B = x, p.ldc = ld, p.lower = true;
     for (int64_t i = 0; i < n; i += 64)
-        qk_cpu_pack_columns(packed, !tall, n, K, x, ldx, i, qk_min64(i + 64, n));
-    const struct qk_cpu_packed b = {packed, n, K};
+        qk_cpu_pack(packed, &p, i, qk_min64(i + 64, n));
+    qk_cpu_use_packed(&p, packed, 0);
     for (int64_t i = 0; i < n; i += 64) {
         int64_t end = qk_min64(i + 64, n);
-        qk_cpu_lower(tall, i, end, 0.5f, tall ? x + i : x + i * ldx, ldx, &b, c, ld);
+        p.M = end - i, p.N = qk_round_up(end, QK_CPU_PANEL), p.first = i;
+        p.A = tall ? x + i : x + i * ldx, p.C = c + i * ld;
+        qk_cpu_gemm(&p);
         qk_cpu_mirror(i, end, c, ld);
     }
     for (int64_t i = 0; i < n; i++)
@@ -213,7 +160,6 @@ static void check_all(enum qk_cpu_vectors vectors)
         check_product((struct shape){rows, 40, 20},
                       (rows % 2 ? TA : 0) | (rows % 3 ? 0 : TB) | (rows % 5 ? 0 : GATE));
     check_symmetric();
-    check_causals();
 }
 
 static void test_blas(void **state)

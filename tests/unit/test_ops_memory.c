@@ -112,6 +112,7 @@ static void test_profile(void **state)
     d->profile = true;
     d->ops->matmul(d, b, QK_NONE, a, a, 64, 64, 64);
     assert_true(d->flops[QK_CLASS_MATMUL] == 2.0 * 64 * 64 * 64);
+    assert_true(d->bytes[QK_CLASS_MATMUL] == 3.0 * 64 * 64 * sizeof(float));
     assert_true(d->seconds[QK_CLASS_MATMUL] > 0);
     assert_true(d->seconds[QK_CLASS_LOSS] == 0);
     free(x);

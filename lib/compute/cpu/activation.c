@@ -13,7 +13,7 @@ void qk_cpu_swiglu(struct qk_device *d, struct qk_buf y_, struct qk_buf gate_, s
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < n; i++)
         y[i] = gate[i] / (1.0f + qk_expf(-gate[i])) * up[i];
-    qk_cpu_end(d, QK_CLASS_ACTIVATION, start, 20.0 * (double)n);
+    qk_cpu_end(d, QK_CLASS_ACTIVATION, start, 20.0 * (double)n, 3.0 * (double)n);
 }
 
 /* silu'(a) = s (1 + a (1 - s)), s = 1/(1 + exp(-a)). */
@@ -31,5 +31,5 @@ void qk_cpu_swiglu_back(struct qk_device *d, struct qk_buf dgate_, struct qk_buf
         dgate[i] = dy[i] * up[i] * s * (1.0f + a * (1.0f - s));
         dup[i] = dy[i] * a * s;
     }
-    qk_cpu_end(d, QK_CLASS_ACTIVATION, start, 26.0 * (double)n);
+    qk_cpu_end(d, QK_CLASS_ACTIVATION, start, 26.0 * (double)n, 5.0 * (double)n);
 }

@@ -43,6 +43,12 @@ static float base2_scale(const struct qk_attention_shape *s)
     return (float)(LOG2E / sqrt((double)s->hd));
 }
 
+/* Of queries and what is shaped like them, and of keys and values. */
+static double numbers_of(const struct qk_attention_shape *s, double queries, double keys)
+{
+    return (double)(s->B * s->T * s->hd) * (queries * (double)s->H + keys * (double)s->G);
+}
+
 static double flops_of(const struct qk_attention_shape *s, double products)
 {
     return products * (double)(s->B * s->H * s->hd) * (double)s->T * (double)s->T;
@@ -261,7 +267,7 @@ void qk_cpu_attention(struct qk_device *d, struct qk_buf o, struct qk_buf lse, s
         .v = qk_cpu_in(v),
     };
     (by_numbers(&s) ? forward_by_numbers : forward_by_blocks)(&a, rooms);
-    qk_cpu_end(d, QK_CLASS_ATTENTION, start, flops_of(&s, 2));
+    qk_cpu_end(d, QK_CLASS_ATTENTION, start, flops_of(&s, 2), numbers_of(&s, 2, 2));
 }
 
 /* ---- backward ---- */
@@ -463,7 +469,7 @@ void qk_cpu_attention_back(struct qk_device *d, struct qk_buf dq, struct qk_buf 
         .v = qk_cpu_in(v),
     };
     (by_numbers(&s) ? backward_by_numbers : backward_by_pairs)(&a, rooms);
-    qk_cpu_end(d, QK_CLASS_ATTENTION, start, flops_of(&s, 5));
+    qk_cpu_end(d, QK_CLASS_ATTENTION, start, flops_of(&s, 5), numbers_of(&s, 4, 4));
 }
 
 /* ---- measurement ---- */
@@ -537,5 +543,5 @@ void qk_cpu_attention_stats(struct qk_device *d, struct qk_buf entropy, struct q
         for (int64_t j = 0; j < R; j++)
             out[n * R + j] = (float)sums[n * R + j];
     }
-    qk_cpu_end(d, QK_CLASS_ATTENTION, start, flops_of(&s, 1));
+    qk_cpu_end(d, QK_CLASS_ATTENTION, start, flops_of(&s, 1), numbers_of(&s, 1, 1));
 }

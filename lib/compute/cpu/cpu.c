@@ -54,12 +54,14 @@ bool qk_cpu_begin(const struct qk_device *d, double *start)
     return !d->failure.text[0];
 }
 
-void qk_cpu_end(struct qk_device *d, enum qk_class class, double start, double flops)
+void qk_cpu_end(struct qk_device *d, enum qk_class class, double start, double flops,
+                double numbers)
 {
     if (!d->profile)
         return;
     d->seconds[class] += now() - start;
     d->flops[class] += flops;
+    d->bytes[class] += numbers * (double)sizeof(float);
 }
 
 /* ---- memory ---- */
@@ -91,7 +93,7 @@ static void cpu_alloc(struct qk_device *d, struct qk_buf *b, enum qk_role role, 
     memcpy(p, &bytes, sizeof bytes);
     c->used += bytes;
     *b = (struct qk_buf){p + HEADER, 0};
-    qk_cpu_end(d, QK_CLASS_MEMORY, start, 0);
+    qk_cpu_end(d, QK_CLASS_MEMORY, start, 0, 0);
 }
 
 static void cpu_release(struct qk_device *d, struct qk_buf b)
@@ -127,7 +129,7 @@ static void move(struct qk_device *d, void *to, const void *from, int64_t n)
     if (!qk_cpu_begin(d, &start))
         return;
     memcpy(to, from, (size_t)n * sizeof(float));
-    qk_cpu_end(d, QK_CLASS_MEMORY, start, 0);
+    qk_cpu_end(d, QK_CLASS_MEMORY, start, 0, 2 * (double)n);
 }
 
 static void cpu_put(struct qk_device *d, struct qk_buf to, const float *from, int64_t n)
@@ -160,7 +162,7 @@ static void cpu_copy(struct qk_device *d, struct qk_buf to, struct qk_buf from, 
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < n; i++)
         t[i] = f[i];
-    qk_cpu_end(d, QK_CLASS_MEMORY, start, 0);
+    qk_cpu_end(d, QK_CLASS_MEMORY, start, 0, 2 * (double)n);
 }
 
 static void cpu_zero(struct qk_device *d, struct qk_buf b, int64_t n)
@@ -172,7 +174,7 @@ static void cpu_zero(struct qk_device *d, struct qk_buf b, int64_t n)
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < n; i++)
         p[i] = 0;
-    qk_cpu_end(d, QK_CLASS_MEMORY, start, 0);
+    qk_cpu_end(d, QK_CLASS_MEMORY, start, 0, (double)n);
 }
 
 static int cpu_sync(struct qk_device *d, struct qk_err *err)

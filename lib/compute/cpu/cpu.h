@@ -30,9 +30,11 @@ void qk_cpu_close(struct qk_device *d);
 void qk_cpu_describe(char *text, int size);
 
 /* false when an earlier operation failed: the operation then does nothing.  *start is the time
- * when a profile is wanted. */
+ * when a profile is wanted.  At the end, the operations that had to be done and the numbers that
+ * had to be read and written: every operand once. */
 bool qk_cpu_begin(const struct qk_device *d, double *start);
-void qk_cpu_end(struct qk_device *d, enum qk_class class, double start, double flops);
+void qk_cpu_end(struct qk_device *d, enum qk_class class, double start, double flops,
+                double numbers);
 
 /* Keep the first failure. */
 void qk_cpu_fail(struct qk_device *d, const char *format, ...)
@@ -93,11 +95,9 @@ struct qk_cpu_product {
     const float *base, *gate;
     float *C;
     int64_t ldc;
-    /* For products with a packed B and triangles, below: */
-    const float *panels; /* all of B packed, its panels `depth` deep; or NULL */
-    int64_t depth;
-    enum { QK_CPU_WHOLE, QK_CPU_LOGITS, QK_CPU_AVERAGE, QK_CPU_SPREAD } part; /* of a triangle */
-    int64_t seen, per; /* its row r counts up to seen + r / per */
+    const float *panels; /* B packed, see below; or NULL */
+    bool lower;          /* only the lower triangle of C is wanted: row r up to column first + r */
+    int64_t first;       /* beside it, up to whole panels, C gets anything; N is whole panels */
 };
 /* In this thread: call inside a parallel region. */
 void qk_cpu_gemm(const struct qk_cpu_product *p);
@@ -108,41 +108,18 @@ enum qk_cpu_vectors { QK_CPU_BLAS, QK_CPU_AVX2, QK_CPU_AVX512 };
 enum qk_cpu_vectors qk_cpu_gemm_vectors(void);
 enum qk_cpu_vectors qk_cpu_gemm_limit(enum qk_cpu_vectors most);
 
-/* op(B) [K, N] in the order in which products read it, for several products with the same B.
- * `to` has qk_cpu_pack_room(N, K) numbers. */
+/* op(B) [K, N] in the order in which products read it, for several products with the same B: `to`
+ * has qk_cpu_pack_room(N, K) numbers, and is filled by parts, from .. end of the columns, `from` a
+ * multiple of QK_CPU_PANEL.  Then p reads it instead of B, or, from another copy of p, its columns
+ * from such a multiple on. */
 enum { QK_CPU_PANEL = 32 };
-struct qk_cpu_packed {
-    const float *at;
-    int64_t N, K;
-};
 int64_t qk_cpu_pack_room(int64_t N, int64_t K);
-struct qk_cpu_packed qk_cpu_pack(float *to, bool tb, int64_t N, int64_t K, const float *B,
-                                 int64_t ldb);
-/* The same by parts: columns from .. end of op(B), from a multiple of QK_CPU_PANEL. */
-void qk_cpu_pack_columns(float *to, bool tb, int64_t N, int64_t K, const float *B, int64_t ldb,
-                         int64_t from, int64_t end);
+void qk_cpu_pack(float *to, const struct qk_cpu_product *p, int64_t from, int64_t end);
+void qk_cpu_use_packed(struct qk_cpu_product *p, const float *packed, int64_t from);
 
-/* Rows from .. end of C = alpha op(A) B below and on the diagonal, where C is symmetric; A begins
- * with row `from`.  Above it, up to the next multiple of QK_CPU_PANEL behind `end`, anything.
- * Mirror then copies these rows' lower part to the columns from .. end of the upper one. */
-void qk_cpu_lower(bool ta, int64_t from, int64_t end, float alpha, const float *A, int64_t lda,
-                  const struct qk_cpu_packed *b, float *C, int64_t ldc);
+/* Where C is symmetric: its rows from .. end, which are known up to the diagonal, become its
+ * columns from .. end above it. */
 void qk_cpu_mirror(int64_t from, int64_t end, float *C, int64_t ldc);
-
-/* A block of causal logits P [rows, keys]: row r counts in columns below seen + r / per <= keys.
- * Rows lie ld >= keys rounded up to QK_CPU_PANEL apart. */
-struct qk_cpu_triangle {
-    float *at;
-    int64_t ld, rows, keys, seen, per;
-};
-/* P = A B where P counts; elsewhere P holds anything.  B [K, >= keys]. */
-void qk_cpu_causal_logits(const struct qk_cpu_triangle *p, const float *A, int64_t lda,
-                          const struct qk_cpu_packed *b);
-/* C [rows, N] = alpha P B, and C [keys, N] += P^T B, where P is zero where it does not count. */
-void qk_cpu_causal_average(const struct qk_cpu_triangle *p, float alpha,
-                           const struct qk_cpu_packed *b, float *C, int64_t ldc);
-void qk_cpu_causal_spread(const struct qk_cpu_triangle *p, int64_t N, const float *B, int64_t ldb,
-                          float *C, int64_t ldc);
 
 /* The operations; their contracts are in ops.h. */
 #define QK_CPU_OP(name, ...) void qk_cpu_##name(struct qk_device *d, __VA_ARGS__)

@@ -31,7 +31,7 @@ void qk_cpu_embed(struct qk_device *d, struct qk_buf y_, struct qk_buf tokens_, 
         for (int64_t i = 0; i < D; i++)
             y[m * D + i] = scale * row[i];
     }
-    qk_cpu_end(d, QK_CLASS_EMBED, start, (double)M * (double)D);
+    qk_cpu_end(d, QK_CLASS_EMBED, start, (double)M * (double)D, 2.0 * (double)M * (double)D);
 }
 
 /* Tasks are column ranges: rows of one token meet in the same dw row, always in row order. */
@@ -54,5 +54,5 @@ void qk_cpu_embed_back(struct qk_device *d, struct qk_buf dw_, struct qk_buf dy_
                 row[i] += scale * dy[m * D + i];
         }
     }
-    qk_cpu_end(d, QK_CLASS_EMBED, start, 2.0 * (double)M * (double)D);
+    qk_cpu_end(d, QK_CLASS_EMBED, start, 2.0 * (double)M * (double)D, 3.0 * (double)M * (double)D);
 }

@@ -18,36 +18,20 @@
 
 enum {
     DEPTH = 512,           /* k at once */
-    COLS = 256,            /* columns of B packed at once: DEPTH * COLS floats, half a MB */
+    COLS = 256,            /* columns of B at once, more of a shallow one: half a MB */
     A_STRIDE = DEPTH + 16, /* not a power of two: rows would meet in the same cache sets */
     A_GROUP = 16,
     A_TILE = DEPTH * A_GROUP + 112, /* what one tile has of packed A */
-    STRIP = 8,                /* tiles for which a transposed A is packed at once */
+    STRIP = 8,                      /* tiles for which a transposed A is packed at once */
 };
 
 static _Thread_local float packed_a[STRIP * A_TILE] __attribute__((aligned(64)));
 static _Thread_local float packed_b[DEPTH * COLS] __attribute__((aligned(64)));
 
-/* ---- what a triangle leaves of a tile of C whose rows are i .. end ---- */
-
-static int64_t last_column(const struct qk_cpu_product *p, int64_t end)
+/* Of B: what fits into packed_b, in whole panels of any width. */
+static int64_t columns_at_once(int64_t K)
 {
-    return p->part == QK_CPU_LOGITS ? p->seen + (end - 1) / p->per : p->N;
-}
-
-/* Of k .. k+n: the first that counts and one behind the last, less k. */
-static int64_t first_k(const struct qk_cpu_product *p, int64_t i, int64_t k, int64_t n)
-{
-    if (p->part != QK_CPU_SPREAD || i < p->seen)
-        return 0;
-    return qk_min64(n, qk_max64(0, (i - p->seen + 1) * p->per - k));
-}
-
-static int64_t last_k(const struct qk_cpu_product *p, int64_t end, int64_t k, int64_t n)
-{
-    if (p->part != QK_CPU_AVERAGE)
-        return n;
-    return qk_min64(n, qk_max64(0, p->seen + (end - 1) / p->per - k));
+    return DEPTH * COLS / qk_max64(1, qk_min64(K, DEPTH)) / QK_CPU_PANEL * QK_CPU_PANEL;
 }
 
 #pragma GCC push_options
@@ -182,117 +166,46 @@ void qk_cpu_gemm(const struct qk_cpu_product *p)
     }
 }
 
-/* ---- packed once, and causal ---- */
+/* ---- packed once ---- */
 
 int64_t qk_cpu_pack_room(int64_t N, int64_t K)
 {
     return qk_round_up(N, QK_CPU_PANEL) * K;
 }
 
-void qk_cpu_pack_columns(float *to, bool tb, int64_t N, int64_t K, const float *B, int64_t ldb,
-                         int64_t from, int64_t end)
+/* For BLAS plain, [K, N in whole panels]. */
+static void pack_plainly(float *to, const struct qk_cpu_product *p, int64_t from, int64_t end)
 {
-    const struct qk_cpu_product p = {.tb = tb, .N = N, .K = K, .B = B, .ldb = ldb};
-    const int64_t wide = qk_round_up(N, QK_CPU_PANEL);
+    const int64_t wide = qk_round_up(p->N, QK_CPU_PANEL);
+    for (int64_t k = 0; k < p->K; k++)
+        for (int64_t n = from; n < end; n++)
+            to[k * wide + n] = n >= p->N ? 0 : p->tb ? p->B[n * p->ldb + k] : p->B[k * p->ldb + n];
+}
+
+void qk_cpu_pack(float *to, const struct qk_cpu_product *p, int64_t from, int64_t end)
+{
     end = qk_round_up(end, QK_CPU_PANEL);
     switch (qk_cpu_gemm_vectors()) {
     case QK_CPU_AVX512:
-        avx512_pack(to + from * K, &p, from, end, 0, K);
+        avx512_pack(to + from * p->K, p, from, end, 0, p->K);
         break;
     case QK_CPU_AVX2:
-        avx2_pack(to + from * K, &p, from, end, 0, K);
+        avx2_pack(to + from * p->K, p, from, end, 0, p->K);
         break;
-    case QK_CPU_BLAS: /* plain, [K, wide] */
-        for (int64_t k = 0; k < K; k++)
-            for (int64_t n = from; n < end; n++)
-                to[k * wide + n] = n >= N ? 0 : tb ? B[n * ldb + k] : B[k * ldb + n];
+    case QK_CPU_BLAS:
+        pack_plainly(to, p, from, end);
     }
 }
 
-struct qk_cpu_packed qk_cpu_pack(float *to, bool tb, int64_t N, int64_t K, const float *B,
-                                 int64_t ldb)
+void qk_cpu_use_packed(struct qk_cpu_product *p, const float *packed, int64_t from)
 {
-    qk_cpu_pack_columns(to, tb, N, K, B, ldb, 0, N);
-    return (struct qk_cpu_packed){to, N, K};
-}
-
-static struct qk_cpu_product with_packed(const struct qk_cpu_triangle *t,
-                                         const struct qk_cpu_packed *b)
-{
-    return (struct qk_cpu_product){.M = t->rows,
-                                   .alpha = 1,
-                                   .B = b->at,
-                                   .ldb = qk_round_up(b->N, QK_CPU_PANEL),
-                                   .panels = b->at,
-                                   .depth = b->K,
-                                   .seen = t->seen,
-                                   .per = t->per};
-}
-
-void qk_cpu_causal_logits(const struct qk_cpu_triangle *t, const float *A, int64_t lda,
-                          const struct qk_cpu_packed *b)
-{
-    struct qk_cpu_product p = with_packed(t, b);
-    p.part = QK_CPU_LOGITS;
-    p.N = qk_round_up(t->keys, QK_CPU_PANEL), p.K = b->K;
-    p.A = A, p.lda = lda, p.C = t->at, p.ldc = t->ld;
-    qk_cpu_gemm(&p);
-}
-
-void qk_cpu_causal_average(const struct qk_cpu_triangle *t, float alpha,
-                           const struct qk_cpu_packed *b, float *C, int64_t ldc)
-{
-    struct qk_cpu_product p = with_packed(t, b);
-    p.part = QK_CPU_AVERAGE, p.alpha = alpha;
-    p.N = b->N, p.K = t->keys;
-    p.A = t->at, p.lda = t->ld, p.C = C, p.ldc = ldc;
-    qk_cpu_gemm(&p);
-}
-
-void qk_cpu_causal_spread(const struct qk_cpu_triangle *t, int64_t N, const float *B, int64_t ldb,
-                          float *C, int64_t ldc)
-{
-    const struct qk_cpu_product p = {.ta = true,
-                                     .base = C,
-                                     .M = t->keys,
-                                     .N = N,
-                                     .K = t->rows,
-                                     .alpha = 1,
-                                     .A = t->at,
-                                     .lda = t->ld,
-                                     .B = B,
-                                     .ldb = ldb,
-                                     .C = C,
-                                     .ldc = ldc,
-                                     .part = QK_CPU_SPREAD,
-                                     .seen = t->seen,
-                                     .per = t->per};
-    qk_cpu_gemm(&p);
+    p->panels = packed + from * p->K;
+    p->B = packed + from;
+    p->ldb = qk_round_up(p->N, QK_CPU_PANEL);
+    p->tb = p->square_b = false;
 }
 
 /* ---- symmetric ---- */
-
-void qk_cpu_lower(bool ta, int64_t from, int64_t end, float alpha, const float *A, int64_t lda,
-                  const struct qk_cpu_packed *b, float *C, int64_t ldc)
-{
-    const struct qk_cpu_product p = {.ta = ta,
-                                     .M = end - from,
-                                     .N = qk_round_up(end, QK_CPU_PANEL),
-                                     .K = b->K,
-                                     .alpha = alpha,
-                                     .A = A,
-                                     .lda = lda,
-                                     .B = b->at,
-                                     .ldb = qk_round_up(b->N, QK_CPU_PANEL),
-                                     .C = C + from * ldc,
-                                     .ldc = ldc,
-                                     .panels = b->at,
-                                     .depth = b->K,
-                                     .part = QK_CPU_LOGITS,
-                                     .seen = from + 1,
-                                     .per = 1};
-    qk_cpu_gemm(&p);
-}
 
 /* Squares at a time: their rows stay in the first-level cache. */
 void qk_cpu_mirror(int64_t from, int64_t end, float *C, int64_t ldc)

@@ -264,28 +264,23 @@ static void NAME(row_of_tiles)(const struct qk_cpu_product *p, const float *a, c
     }
 }
 
-/* All rows of these columns; of a triangle, only what counts. */
+/* All rows of these columns; of a lower triangle, only what counts. */
 static void NAME(columns)(const struct qk_cpu_product *p, int64_t j, int64_t end, int64_t k,
                           int64_t n)
 {
-    const float *b = p->panels ? p->panels + j * p->depth + k * 2 * WIDTH : packed_b;
-    int64_t panel = p->panels ? p->depth : n;
+    const float *b = p->panels ? p->panels + j * p->K + k * 2 * WIDTH : packed_b;
     int64_t start[STRIP + 1], count;
     for (int64_t i = 0; i < p->M; i = start[count]) {
         count = NAME(cut)(start, p, i);
-        int64_t skip = first_k(p, i, k, n);
         if (p->ta)
-            NAME(pack_strip)(p, start, count, k + skip, n - skip);
+            NAME(pack_strip)(p, start, count, k, n);
         else
-            NAME(pack_rows)(p, i, start[1] - i, k, last_k(p, start[1], k, n));
+            NAME(pack_rows)(p, i, start[1] - i, k, n);
         for (int64_t t = 0; t < count; t++) {
-            int64_t from = first_k(p, start[t], k, n), to = last_k(p, start[t + 1], k, n);
-            if (from < to)
-                NAME(row_of_tiles)
-            (p, packed_a + t * A_TILE + (from - skip) * A_GROUP, b + from * 2 * WIDTH, panel,
-             start[t], start[t + 1] - start[t], j,
-             qk_min64(end, qk_round_up(last_column(p, start[t + 1]), 2 * WIDTH)), to - from, k == 0,
-             k + n == p->K);
+            int64_t last = p->lower ? qk_round_up(p->first + start[t + 1], 2 * WIDTH) : end;
+            NAME(row_of_tiles)
+            (p, packed_a + t * A_TILE, b, p->panels ? p->K : n, start[t], start[t + 1] - start[t],
+             j, qk_min64(end, last), n, k == 0, k + n == p->K);
         }
     }
 }
@@ -300,9 +295,10 @@ static void NAME(pack)(float *to, const struct qk_cpu_product *p, int64_t from, 
 
 static void NAME(product)(const struct qk_cpu_product *p)
 {
-    for (int64_t j = 0; j < p->N; j += COLS)
+    const int64_t cols = columns_at_once(p->K);
+    for (int64_t j = 0; j < p->N; j += cols)
         for (int64_t k = 0; k < p->K; k += DEPTH) {
-            int64_t end = qk_min64(j + COLS, p->N), n = qk_min64(DEPTH, p->K - k);
+            int64_t end = qk_min64(j + cols, p->N), n = qk_min64(DEPTH, p->K - k);
             if (!p->panels)
                 NAME(pack)(packed_b, p, j, end, k, n);
             NAME(columns)(p, j, end, k, n);

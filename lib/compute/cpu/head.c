@@ -96,7 +96,8 @@ void qk_cpu_head_prepare(struct qk_device *d, struct qk_buf y, struct qk_buf rst
 #pragma omp parallel for schedule(static)
     for (int64_t m = 0; m < s.B * s.T; m++)
         CALL_FOR(s.hd, forward_row, &f, m);
-    qk_cpu_end(d, QK_CLASS_ROPE, start, 7.0 * (double)(s.B * s.T * s.heads * s.hd));
+    const double n = (double)(s.B * s.T * s.heads * s.hd);
+    qk_cpu_end(d, QK_CLASS_ROPE, start, 7 * n, 2 * n);
 }
 
 /* ---- backward ---- */
@@ -197,5 +198,6 @@ void qk_cpu_head_prepare_back(struct qk_device *d, struct qk_buf dx, struct qk_b
         CALL_FOR(s.hd, backward_rows, &b, k);
     if (wanted)
         add_partials(qk_cpu_out(dgain), b.partial, blocks, &s);
-    qk_cpu_end(d, QK_CLASS_ROPE, start, 15.0 * (double)(M * s.heads * s.hd));
+    const double n = (double)(M * s.heads * s.hd);
+    qk_cpu_end(d, QK_CLASS_ROPE, start, 15 * n, 3 * n);
 }

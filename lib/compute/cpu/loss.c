@@ -269,6 +269,8 @@ void qk_cpu_loss(struct qk_device *d, struct qk_buf nll, struct qk_buf best, str
         a.dx = qk_is_none(dx) ? NULL : qk_cpu_out(dx) + m * D;
         one_chunk(&a);
     }
-    qk_cpu_end(d, QK_CLASS_LOSS, start,
-               (qk_is_none(dx) ? 2.0 : 6.0) * (double)M * (double)D * (double)V);
+    const double rows = (double)M * (double)D, head = (double)V * (double)D;
+    const bool back = !qk_is_none(dx);
+    qk_cpu_end(d, QK_CLASS_LOSS, start, (back ? 6 : 2) * rows * (double)V,
+               (back ? 2 : 1) * rows + (back ? 3 : 1) * head);
 }

@@ -79,46 +79,76 @@ static void normalise(const struct batch *a, enum qk_orthogonalizer how)
 
 /* ---- the four parts of a step, each for `tile` rows or columns from i on of one matrix ---- */
 
-static struct qk_cpu_packed packed_of(const struct batch *a, int64_t matrix, int64_t depth)
+/* The symmetric products have their own operand, transposed or not, as second one. */
+static struct qk_cpu_product gram_product(const struct batch *a, int64_t matrix)
 {
-    return (struct qk_cpu_packed){a->packed + matrix * a->room, a->small, depth};
+    const float *x = a->x + matrix * a->size;
+    const bool tall = a->rows > a->cols;
+    return (struct qk_cpu_product){.ta = tall,
+                                   .tb = !tall,
+                                   .N = a->small,
+                                   .K = tall ? a->rows : a->cols,
+                                   .alpha = 1,
+                                   .A = x,
+                                   .lda = a->cols,
+                                   .B = x,
+                                   .ldb = a->cols,
+                                   .C = a->gram + matrix * a->small * a->ld,
+                                   .ldc = a->ld};
 }
 
-/* X^T, or X of a tall matrix, as the Gram product reads it. */
-static void pack_matrix(const struct batch *a, int64_t matrix, int64_t i)
+static struct qk_cpu_product square_product(const struct batch *a, int64_t matrix)
 {
-    qk_cpu_pack_columns(a->packed + matrix * a->room, a->rows <= a->cols, a->small,
-                        qk_max64(a->rows, a->cols), a->x + matrix * a->size, a->cols, i,
-                        qk_min64(i + a->tile, a->small));
+    const int64_t at = matrix * a->small * a->ld;
+    return (struct qk_cpu_product){.N = a->small,
+                                   .K = a->small,
+                                   .alpha = 1,
+                                   .A = a->gram + at,
+                                   .lda = a->ld,
+                                   .B = a->gram + at,
+                                   .ldb = a->ld,
+                                   .C = a->poly + at,
+                                   .ldc = a->ld};
+}
+
+static void pack_columns(const struct batch *a, const struct qk_cpu_product *p, int64_t matrix,
+                         int64_t i)
+{
+    qk_cpu_pack(a->packed + matrix * a->room, p, i, qk_min64(i + a->tile, a->small));
+}
+
+/* Rows i .. end of a symmetric product up to the diagonal. */
+static void lower_rows(const struct batch *a, struct qk_cpu_product p, int64_t matrix, int64_t i,
+                       int64_t end)
+{
+    qk_cpu_use_packed(&p, a->packed + matrix * a->room, 0);
+    p.M = end - i;
+    p.N = qk_round_up(end, QK_CPU_PANEL);
+    p.lower = true;
+    p.first = i;
+    p.A += p.ta ? i : i * p.lda;
+    p.C += i * p.ldc;
+    qk_cpu_gemm(&p);
 }
 
 /* Rows of gram = X X^T or X^T X. */
 static void gram_rows(const struct batch *a, int64_t matrix, int64_t i)
 {
+    const struct qk_cpu_product p = gram_product(a, matrix);
     int64_t end = qk_min64(i + a->tile, a->small);
-    bool tall = a->rows > a->cols;
-    const struct qk_cpu_packed p = packed_of(a, matrix, tall ? a->rows : a->cols);
-    const float *x = a->x + matrix * a->size;
-    float *c = a->gram + matrix * a->small * a->ld;
-    qk_cpu_lower(tall, i, end, 1, tall ? x + i : x + i * a->cols, a->cols, &p, c, a->ld);
-    qk_cpu_mirror(i, end, c, a->ld);
-}
-
-static void pack_gram(const struct batch *a, int64_t matrix, int64_t i)
-{
-    qk_cpu_pack_columns(a->packed + matrix * a->room, false, a->small, a->small,
-                        a->gram + matrix * a->small * a->ld, a->ld, i,
-                        qk_min64(i + a->tile, a->small));
+    lower_rows(a, p, matrix, i, end);
+    qk_cpu_mirror(i, end, p.C, a->ld);
 }
 
 /* Rows of poly = p[0] I + p[1] A + p[2] A A, A = gram. */
 static void poly_rows(const struct batch *a, const double p[3], int64_t matrix, int64_t i)
 {
-    int64_t end = qk_min64(i + a->tile, a->small), at = matrix * a->small * a->ld;
-    const struct qk_cpu_packed gram = packed_of(a, matrix, a->small);
-    const float *g = a->gram + at, linear = (float)p[1];
-    float *c = a->poly + at;
-    qk_cpu_lower(false, i, end, (float)p[2], g + i * a->ld, a->ld, &gram, c, a->ld);
+    struct qk_cpu_product squares = square_product(a, matrix);
+    int64_t end = qk_min64(i + a->tile, a->small);
+    const float *g = squares.A, linear = (float)p[1];
+    float *c = squares.C;
+    squares.alpha = (float)p[2];
+    lower_rows(a, squares, matrix, i, end);
     for (int64_t r = i; r < end; r++) {
 #pragma omp simd
         for (int64_t s = 0; s <= r; s++)
@@ -150,14 +180,18 @@ static void step(struct batch *a, const double p[3])
 #pragma omp parallel
     {
 #pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < strips; t++)
-            pack_matrix(a, t / side, t % side * a->tile);
+        for (int64_t t = 0; t < strips; t++) {
+            const struct qk_cpu_product gram = gram_product(a, t / side);
+            pack_columns(a, &gram, t / side, t % side * a->tile);
+        }
 #pragma omp for schedule(dynamic)
         for (int64_t t = strips - 1; t >= 0; t--) /* long rows first */
             gram_rows(a, t % a->count, t / a->count * a->tile);
 #pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < strips; t++)
-            pack_gram(a, t / side, t % side * a->tile);
+        for (int64_t t = 0; t < strips; t++) {
+            const struct qk_cpu_product squares = square_product(a, t / side);
+            pack_columns(a, &squares, t / side, t % side * a->tile);
+        }
 #pragma omp for schedule(dynamic)
         for (int64_t t = strips - 1; t >= 0; t--)
             poly_rows(a, p, t % a->count, t / a->count * a->tile);
@@ -225,6 +259,8 @@ void qk_cpu_muon(struct qk_device *d, struct qk_buf w, struct qk_buf b, struct q
             step(&a, how.orthogonalizer == QK_POLAR_EXPRESS ? POLAR_EXPRESS[i] : NEWTON_SCHULZ);
         update(&a, qk_cpu_out(w) + at, &how);
     }
-    double s = (double)a.small, flops = 2 * s * s * s + 4 * s * (double)a.size;
-    qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, STEPS * (double)how.count * flops);
+    /* Two symmetric products, of which half is needed, and one whole. */
+    const double s = (double)a.small, size = (double)a.size, count = (double)how.count;
+    qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, STEPS * count * (s * s * s + 3 * s * size),
+               5 * count * size);
 }

@@ -37,7 +37,7 @@ void qk_cpu_rmsnorm(struct qk_device *d, struct qk_buf y_, struct qk_buf rstd_, 
                 y[m * N + i] = row[i] * r;
         }
     }
-    qk_cpu_end(d, QK_CLASS_NORM, start, 4.0 * (double)M * (double)N);
+    qk_cpu_end(d, QK_CLASS_NORM, start, 4.0 * (double)M * (double)N, 2.0 * (double)M * (double)N);
 }
 
 /* With n = x * r and h = dy * gain:  dx += r * (h - n * mean(h n)),  dgain += dy * n. */
@@ -87,5 +87,5 @@ void qk_cpu_rmsnorm_back(struct qk_device *d, struct qk_buf dx_, struct qk_buf d
             sum += partial[k * N + i];
         dgain[i] += (float)sum;
     }
-    qk_cpu_end(d, QK_CLASS_NORM, start, 9.0 * (double)M * (double)N);
+    qk_cpu_end(d, QK_CLASS_NORM, start, 9.0 * (double)M * (double)N, 4.0 * (double)M * (double)N);
 }

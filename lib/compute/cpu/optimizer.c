@@ -31,7 +31,7 @@ void qk_cpu_grad_norm(struct qk_device *d, struct qk_buf out_, struct qk_buf g_,
     float *out = qk_cpu_out(out_);
     out[0] = (float)norm;
     out[1] = scale > 1 ? 1.0f : (float)scale; /* NaN stays NaN */
-    qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, 2.0 * (double)n);
+    qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, 2.0 * (double)n, (double)n);
 }
 
 void qk_cpu_adamw(struct qk_device *d, struct qk_buf w_, struct qk_buf m_, struct qk_buf v_,
@@ -57,5 +57,5 @@ void qk_cpu_adamw(struct qk_device *d, struct qk_buf w_, struct qk_buf m_, struc
         v[i] = vi;
         w[i] = keep * w[i] - step * mi / (sqrtf(vi * unbias2) + eps);
     }
-    qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, 14.0 * (double)n);
+    qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, 14.0 * (double)n, 7.0 * (double)n);
 }
