@@ -10,12 +10,14 @@
 
 #include "base/mem.h"
 #include "compute/blas.h"
+#include "compute/cpu/slab.h"
 
-enum { HEADER = 64 }; /* bytes in front of every allocation: its size; keeps the alignment */
+enum { HEADER = 64 }; /* bytes in front of every array: their number; keeps the alignment */
 
 struct cpu {
     struct qk_device base; /* first: what the operations are given */
     int64_t used, limit;   /* bytes */
+    struct qk_slabs slabs;
     struct {
         float *at;
         size_t bytes;
@@ -89,7 +91,7 @@ static void cpu_alloc(struct qk_device *d, struct qk_buf *b, enum qk_role role, 
                     (long long)((c->limit - c->used) / 1000000), (long long)(c->limit / 1000000));
         return;
     }
-    char *p = qk_big_alloc((size_t)bytes + HEADER);
+    char *p = qk_slabs_take(&c->slabs, (size_t)bytes + HEADER);
     memcpy(p, &bytes, sizeof bytes);
     c->used += bytes;
     *b = (struct qk_buf){p + HEADER, 0};
@@ -104,7 +106,7 @@ static void cpu_release(struct qk_device *d, struct qk_buf b)
     int64_t bytes;
     memcpy(&bytes, p, sizeof bytes);
     cpu_of(d)->used -= bytes;
-    qk_big_free(p, (size_t)bytes + HEADER);
+    qk_slabs_give(&cpu_of(d)->slabs, p);
 }
 
 float *qk_cpu_scratch(struct qk_device *d, enum qk_cpu_slot slot, int64_t n)
