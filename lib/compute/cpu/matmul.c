@@ -5,26 +5,17 @@
 
 enum {
     BLAS_TILES = 16,
-    LEAST = 32,       /* numbers along a tile's side */
-    HEIGHT = 42,      /* rows of whole register tiles of any kind of vector */
-    SHARED = 1 << 20, /* numbers of a B that is packed once for all threads */
+    LEAST = 32, /* numbers along a tile's side */
 };
 
 /* Tile sides for an M x N result: as large as they can be, so that packing the operands is small
- * beside the products, but some for each thread.  A B that is packed already makes tiles that are
- * strips of rows.  Where the product is BLAS's, tiles follow from the shape alone: only our own
- * promises the same bits for any cut. */
+ * beside the products, but some for each thread.  Where the product is BLAS's, tiles follow from
+ * the shape alone: only our own promises the same bits for any cut. */
 static void choose_tile(const struct qk_cpu_product *p, int64_t *rows, int64_t *cols)
 {
     bool own = qk_cpu_gemm_vectors() != QK_CPU_BLAS;
-    int64_t threads = omp_get_max_threads(), each = threads == 1 ? 1 : p->ta ? 2 : 4;
+    int64_t threads = omp_get_max_threads(), each = threads == 1 ? 1 : 2;
     int64_t enough = own ? each * threads : BLAS_TILES;
-    if (p->panels) {
-        *rows = qk_max64(LEAST / 2, qk_blocks(p->M, enough)), *cols = p->N;
-        if (*rows >= 2 * HEIGHT)
-            *rows = qk_round_up(*rows, HEIGHT);
-        return;
-    }
     *rows = 1024, *cols = own ? 256 : 1024;
     while (qk_blocks(p->M, *rows) * qk_blocks(p->N, *cols) < enough) {
         bool by_rows = qk_min64(*rows, p->M) >= 2 * qk_min64(*cols, p->N);
@@ -33,21 +24,6 @@ static void choose_tile(const struct qk_cpu_product *p, int64_t *rows, int64_t *
             return;
         *side /= 2;
     }
-}
-
-/* B packed by all threads, where that saves every thread's doing it. */
-static void share_b(struct qk_device *d, struct qk_cpu_product *p)
-{
-    int64_t room = qk_cpu_pack_room(p->N, p->K);
-    if (qk_cpu_gemm_vectors() == QK_CPU_BLAS || room > SHARED)
-        return;
-    float *packed = qk_cpu_scratch(d, QK_CPU_TILES, room);
-    if (!packed)
-        return;
-#pragma omp parallel for schedule(static)
-    for (int64_t j = 0; j < p->N; j += QK_CPU_PANEL)
-        qk_cpu_pack(packed, p, j, qk_min64(j + QK_CPU_PANEL, p->N));
-    qk_cpu_use_packed(p, packed, 0);
 }
 
 /* BLAS knows neither squares nor gates. */
@@ -72,7 +48,6 @@ void qk_cpu_gemm_tiled(struct qk_device *d, const struct qk_cpu_product *whole)
         p.B = squared(d, p.B, p.K * p.N), p.square_b = false;
     if (!p.A || !p.B)
         return;
-    share_b(d, &p);
     int64_t rows, cols;
     choose_tile(&p, &rows, &cols);
     int64_t across = qk_blocks(p.N, cols), tiles = qk_blocks(p.M, rows) * across;
