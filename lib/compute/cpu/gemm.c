@@ -14,6 +14,14 @@
 
 #include <cblas.h>
 
+/* Rows from .. end, columns `left` .. diagonal. */
+static void mirror_plainly(int64_t from, int64_t end, int64_t left, float *C, int64_t ldc)
+{
+    for (int64_t r = from; r < end; r++)
+        for (int64_t s = left; s < r; s++)
+            C[s * ldc + r] = C[r * ldc + s];
+}
+
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 
 enum {
@@ -108,6 +116,16 @@ static void avx2_pack(float *to, const struct qk_cpu_product *p, int64_t from, i
                       int64_t k, int64_t n)
 {
     (void)to, (void)p, (void)from, (void)end, (void)k, (void)n;
+}
+
+static void avx512_mirror(int64_t from, int64_t end, float *C, int64_t ldc)
+{
+    mirror_plainly(from, end, 0, C, ldc);
+}
+
+static void avx2_mirror(int64_t from, int64_t end, float *C, int64_t ldc)
+{
+    mirror_plainly(from, end, 0, C, ldc);
 }
 
 static enum qk_cpu_vectors vectors_here(void)
@@ -205,16 +223,16 @@ void qk_cpu_use_packed(struct qk_cpu_product *p, const float *packed, int64_t fr
     p->tb = p->square_b = false;
 }
 
-/* ---- symmetric ---- */
-
-/* Squares at a time: their rows stay in the first-level cache. */
 void qk_cpu_mirror(int64_t from, int64_t end, float *C, int64_t ldc)
 {
-    enum { SIDE = 16 };
-    for (int64_t i = from; i < end; i += SIDE)
-        for (int64_t j = 0; j < i + SIDE; j += SIDE)
-            for (int64_t s = j; s < qk_min64(j + SIDE, end - 1); s++)
-#pragma omp simd
-                for (int64_t r = qk_max64(i, s + 1); r < qk_min64(i + SIDE, end); r++)
-                    C[s * ldc + r] = C[r * ldc + s];
+    switch (qk_cpu_gemm_vectors()) {
+    case QK_CPU_AVX512:
+        avx512_mirror(from, end, C, ldc);
+        break;
+    case QK_CPU_AVX2:
+        avx2_mirror(from, end, C, ldc);
+        break;
+    case QK_CPU_BLAS:
+        mirror_plainly(from, end, 0, C, ldc);
+    }
 }

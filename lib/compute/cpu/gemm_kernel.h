@@ -156,8 +156,8 @@ static void NAME(pack_strip)(const struct qk_cpu_product *p, const int64_t *star
 
 /* WIDTH x WIDTH numbers turned over: log2(WIDTH) times, the first half of the vectors is
  * interleaved with the second. */
-static inline __attribute__((always_inline)) void NAME(transpose)(float *to, const float *from,
-                                                                  int64_t ld)
+static inline __attribute__((always_inline)) void NAME(transpose)(float *to, int64_t to_ld,
+                                                                  const float *from, int64_t ld)
 {
     const NAME(lanes) low = NAME(LOW), high = NAME(HIGH);
     NAME(vector) x[WIDTH], y[WIDTH];
@@ -177,7 +177,7 @@ static inline __attribute__((always_inline)) void NAME(transpose)(float *to, con
     }
 #pragma GCC unroll 16
     for (int i = 0; i < WIDTH; i++)
-        *(NAME(loose) *)(to + i * 2 * WIDTH) = x[i];
+        *(NAME(loose) *)(to + i * to_ld) = x[i];
 }
 
 /* One panel of B^T: columns j .. j+cols, from rows of B. */
@@ -188,7 +188,7 @@ static void NAME(pack_turned)(float *to, const struct qk_cpu_product *p, int64_t
     int64_t whole = cols == 2 * WIDTH ? n / WIDTH * WIDTH : 0;
     for (int64_t r = 0; r < whole; r += WIDTH)
         for (int64_t c = 0; c < 2 * WIDTH; c += WIDTH)
-            NAME(transpose)(to + r * 2 * WIDTH + c, from + c * p->ldb + r, p->ldb);
+            NAME(transpose)(to + r * 2 * WIDTH + c, 2 * WIDTH, from + c * p->ldb + r, p->ldb);
     for (int64_t r = whole; r < n; r++)
         for (int64_t c = 0; c < 2 * WIDTH; c++)
             to[r * 2 * WIDTH + c] = c < cols ? from[c * p->ldb + r] : 0;
@@ -303,6 +303,17 @@ static void NAME(product)(const struct qk_cpu_product *p)
                 NAME(pack)(packed_b, p, j, end, k, n);
             NAME(columns)(p, j, end, k, n);
         }
+}
+
+/* Rows from .. end of a symmetric C: by squares of a vector's side, the last on the diagonal. */
+static void NAME(mirror)(int64_t from, int64_t end, float *C, int64_t ldc)
+{
+    for (int64_t i = from; i < end; i += WIDTH) {
+        const int64_t whole = i + WIDTH <= end ? i / WIDTH * WIDTH : 0;
+        for (int64_t j = 0; j < whole; j += WIDTH)
+            NAME(transpose)(C + j * ldc + i, ldc, C + i * ldc + j, ldc);
+        mirror_plainly(i, qk_min64(i + WIDTH, end), whole, C, ldc);
+    }
 }
 
 #undef WIDTH
