@@ -107,7 +107,8 @@ struct qk_adamw {
 enum qk_orthogonalizer { QK_POLAR_EXPRESS, QK_NEWTON_SCHULZ };
 
 struct qk_muon {
-    int64_t count, rows, cols; /* `count` matrices [rows, cols], one behind the other */
+    int64_t count, rows, cols; /* `count` matrices [rows, cols], */
+    int64_t stride;            /* which begin this many numbers apart, each dense */
     double lr, momentum, weight_decay;
     enum qk_orthogonalizer orthogonalizer;
 };

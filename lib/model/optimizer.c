@@ -68,40 +68,52 @@ void qk_optimizer_free(struct qk_optimizer *o)
 
 /* ---- one step ---- */
 
+/* From this tensor to the same one of the next layer: layers lie alike. */
+static int64_t layer_stride(const struct qk_optimizer *o, const struct qk_param *param)
+{
+    const struct qk_param *next = qk_params_find(o->params, param->tensor, 1);
+    return next ? next->offset - param->offset : 0;
+}
+
+/* The matrices of `rows` rows at `at` in the first layer's part of an arena, and of every layer. */
 static void muon(struct qk_optimizer *o, const struct qk_param *param, struct qk_buf weights,
-                 struct qk_buf gradients, double factor, int64_t count, int64_t rows)
+                 struct qk_buf gradients, double factor, int64_t at, int64_t rows)
 {
     const struct qk_config *c = o->config;
     const struct qk_muon how = {
-        .count = count,
+        .count = c->n_layers,
         .rows = rows,
         .cols = param->dims[1],
+        .stride = layer_stride(o, param),
         .lr = c->muon_lr * factor,
         .momentum = c->muon_momentum,
         .weight_decay = c->muon_weight_decay,
         .orthogonalizer =
             c->muon_orthogonalizer == QK_ORTH_POLAR_EXPRESS ? QK_POLAR_EXPRESS : QK_NEWTON_SCHULZ,
     };
-    o->d->ops->muon(o->d, qk_at(weights, param->offset), qk_at(o->first, param->offset),
-                    qk_at(gradients, param->offset), qk_at(o->scale, 1), how);
+    o->d->ops->muon(o->d, qk_at(weights, at), qk_at(o->first, at), qk_at(gradients, at),
+                    qk_at(o->scale, 1), how);
 }
 
-/* merged: wq, wk, wv, wo are neighbours, so that the stack of them by rows begins at wq. */
+/* Called for the first layer: all layers are treated together.  merged: wq, wk, wv, wo are
+ * neighbours, so that the stack of them by rows begins at wq. */
 static void muon_step(struct qk_optimizer *o, const struct qk_param *param, struct qk_buf weights,
                       struct qk_buf gradients, double factor)
 {
     const struct qk_config *c = o->config;
-    const int64_t hd = qk_head_dim(c), rows = param->dims[0];
+    const int64_t hd = qk_head_dim(c), rows = param->dims[0], at = param->offset;
     const bool per_head =
         param->tensor == QK_WQ || param->tensor == QK_WK || param->tensor == QK_WV;
     const bool projection = per_head || param->tensor == QK_WO;
     if (projection && c->muon_qkvo == QK_QKVO_MERGED) {
+        const int64_t stacked = 2 * (c->n_heads + c->n_kv_heads) * hd;
         if (param->tensor == QK_WQ)
-            muon(o, param, weights, gradients, factor, 1, 2 * (c->n_heads + c->n_kv_heads) * hd);
+            muon(o, param, weights, gradients, factor, at, stacked);
     } else if (per_head && c->muon_qkvo == QK_QKVO_HEAD) {
-        muon(o, param, weights, gradients, factor, rows / hd, hd);
+        for (int64_t row = 0; row < rows; row += hd)
+            muon(o, param, weights, gradients, factor, at + row * param->dims[1], hd);
     } else {
-        muon(o, param, weights, gradients, factor, 1, rows);
+        muon(o, param, weights, gradients, factor, at, rows);
     }
 }
 
@@ -140,9 +152,9 @@ int qk_optimizer_step(struct qk_optimizer *o, struct qk_buf weights, struct qk_b
     o->updates++;
     for (int i = 0; i < o->params->count; i++) {
         const struct qk_param *param = &o->params->at[i];
-        if (param->group == QK_GROUP_MUON)
+        if (param->group == QK_GROUP_MUON && param->layer == 0)
             muon_step(o, param, weights, gradients, factor);
-        else if (has_moments(param))
+        else if (param->group != QK_GROUP_MUON && has_moments(param))
             adamw_step(o, i, weights, gradients, factor);
     }
     ops->zero(o->d, gradients, o->params->trained);

@@ -100,7 +100,7 @@ static const float MUON_SCALE = 0.5f;
 static void run_muon(struct qk_device *d, const void *one, struct outputs *out)
 {
     const struct qk_muon *how = one;
-    int64_t n = how->count * how->rows * how->cols;
+    int64_t n = how->count * how->stride;
     float *w_ = normals("w", n, 1), *b_ = normals("b", n, 1), *g_ = normals("g", n, 1);
     struct qk_buf w = held(d, w_, n), b = held(d, b_, n), g = held(d, g_, n);
     struct qk_buf scale = held(d, &MUON_SCALE, 1);
@@ -116,20 +116,20 @@ static void run_muon(struct qk_device *d, const void *one, struct outputs *out)
 
 static void check_muon(int64_t count, int64_t rows, int64_t cols, enum qk_orthogonalizer kind)
 {
-    const struct qk_muon how = {count, rows, cols, 0.02, 0.95, 0.1, kind};
+    int64_t size = rows * cols, stride = size + (count > 1 ? 5 : 0), n = count * stride;
+    const struct qk_muon how = {count, rows, cols, stride, 0.02, 0.95, 0.1, kind};
     struct outputs out = run_case(run_muon, &how);
-    int64_t size = rows * cols, n = count * size;
     float *w_ = normals("w", n, 1), *b_ = normals("b", n, 1), *g_ = normals("g", n, 1);
     double *w = widened(w_, n), *b = widened(b_, n), *u = qk_alloc((size_t)n, sizeof *u);
     double rate = 0.02 * sqrt(fmax(1, (double)rows / (double)cols));
-    for (int64_t i = 0; i < n; i++) {
-        double g = (double)MUON_SCALE * (double)g_[i];
-        b[i] += 0.05 * (g - b[i]);
-        u[i] = g + 0.95 * (b[i] - g);
-    }
-    for (int64_t c = 0; c < count; c++) {
-        plain_orthogonalize(u + c * size, rows, cols, kind);
-        for (int64_t i = c * size; i < (c + 1) * size; i++)
+    for (int64_t c = 0; c < count; c++) { /* what lies between two matrices stays as it is */
+        for (int64_t i = c * stride; i < c * stride + size; i++) {
+            double g = (double)MUON_SCALE * (double)g_[i];
+            b[i] += 0.05 * (g - b[i]);
+            u[i] = g + 0.95 * (b[i] - g);
+        }
+        plain_orthogonalize(u + c * stride, rows, cols, kind);
+        for (int64_t i = c * stride; i < c * stride + size; i++)
             w[i] = w[i] * (1 - 0.02 * 0.1) - rate * u[i];
     }
     check_near("w", out.at, w, n, 1e-6);
@@ -165,7 +165,7 @@ static void test_muon_at_rest(void **state)
     float *w_ = normals("w", 12, 1), after[12];
     struct qk_buf w = held(d, w_, 12), b = empty(d, 12), g = empty(d, 12);
     struct qk_buf scale = held(d, &MUON_SCALE, 1);
-    d->ops->muon(d, w, b, g, scale, (struct qk_muon){1, 3, 4, 0.1, 0.95, 0, QK_POLAR_EXPRESS});
+    d->ops->muon(d, w, b, g, scale, (struct qk_muon){1, 3, 4, 12, 0.1, 0.95, 0, QK_POLAR_EXPRESS});
     d->ops->get(d, after, w, 12);
     assert_memory_equal(after, w_, sizeof after);
     free(w_);

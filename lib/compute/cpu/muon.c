@@ -64,26 +64,29 @@ static int64_t blocks_of(const struct batch *a)
 }
 
 struct range {
-    int64_t matrix, from, to;
+    int64_t matrix, from, to; /* of x */
+    int64_t ahead;            /* of the same in w, b and g, whose matrices may lie apart */
 };
 
 static struct range range_of(const struct batch *a, int64_t t)
 {
     int64_t matrix = t / blocks_of(a), from = matrix * a->size + t % blocks_of(a) * BLOCK;
-    return (struct range){matrix, from, qk_min64(from + BLOCK, (matrix + 1) * a->size)};
+    return (struct range){matrix, from, qk_min64(from + BLOCK, (matrix + 1) * a->size),
+                          matrix * (a->how->stride - a->size)};
 }
 
 /* b = lerp(b, g, 1-mu); x = lerp(g, b, mu); partial sums of x^2. */
 static void momentum(const struct batch *a, int64_t t)
 {
     const struct range r = range_of(a, t);
-    const float fresh = (float)(1 - a->how->momentum);
+    const float fresh = (float)(1 - a->how->momentum), *g = a->g + r.ahead;
+    float *b = a->b + r.ahead;
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = r.from; i < r.to; i++) {
-        float gi = a->g[i] * a->scale, bi = a->b[i] + fresh * (gi - a->b[i]);
+        float gi = g[i] * a->scale, bi = b[i] + fresh * (gi - b[i]);
         float u = bi - (bi - gi) * fresh;
-        a->b[i] = bi;
+        b[i] = bi;
         a->x[i] = u;
         sum += (double)u * (double)u;
     }
@@ -109,9 +112,10 @@ static void update(const struct batch *a, int64_t t)
     const double ratio = (double)a->rows / (double)a->cols, lr = a->how->lr;
     const float keep = (float)(1 - lr * a->how->weight_decay);
     const float rate = (float)(lr * sqrt(ratio > 1 ? ratio : 1));
+    float *w = a->w + r.ahead;
 #pragma omp simd
     for (int64_t i = r.from; i < r.to; i++)
-        a->w[i] = keep * a->w[i] - rate * a->x[i];
+        w[i] = keep * w[i] - rate * a->x[i];
 }
 
 /* ---- the parts of a step: `tile` rows or columns of one matrix ---- */
@@ -175,7 +179,7 @@ static void pack_gram(const struct batch *a, int64_t t)
 static struct range strip_of(const struct batch *a, int64_t t)
 {
     int64_t from = (sides(a) - 1 - t / a->count) * a->tile;
-    return (struct range){t % a->count, from, qk_min64(from + a->tile, a->small)};
+    return (struct range){t % a->count, from, qk_min64(from + a->tile, a->small), 0};
 }
 
 /* A strip of a symmetric product up to the diagonal. */
@@ -267,7 +271,7 @@ static void treat(struct batch a)
 static struct batch batch_at(const struct batch *first, int64_t lane, int64_t k)
 {
     struct batch a = *first;
-    int64_t n = a.count * a.size, squares = a.count * a.small * a.ld, at = k * a.size;
+    int64_t n = a.count * a.size, squares = a.count * a.small * a.ld, at = k * a.how->stride;
     a.x += lane * n;
     a.next += lane * n;
     a.gram += lane * squares;
