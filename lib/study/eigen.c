@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/vectors.h"
 #include "study/gram.h"
 #include "study/lapack.h"
 #include "study/spectrum.h"
@@ -115,7 +116,7 @@ bool qk_eigen_axes(double *values, double *fourths, const double *gram, int d)
     if (!t)
         t = qk_big_alloc(sizeof *t);
     _Alignas(64) double padded[LD], sums[LD], left[LD], off[LD];
-    const struct kernel *with = &kernels[qk_gram_vectors()];
+    const struct kernel *with = &kernels[qk_vectors()];
     int info = 0;
     if (!begin(t, gram, d))
         return false;

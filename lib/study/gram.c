@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/vectors.h"
+
 /* Columns come in panels of 16, [panel][row][column], padded with zeros; one packed copy serves as
  * both operands of the product. */
 enum { PANEL = 16, PANEL_SIZE = QK_GRAM_ROWS * PANEL, FLOATS_IN_LINE = 16, STEPS_A_LINE = 8 };
@@ -113,39 +115,11 @@ static const struct kernel kernels[] = {{plain_pack_rows, plain_multiply},
                                         {avx2_pack_rows, avx2_multiply},
                                         {avx512_pack_rows, avx512_multiply}};
 
-static enum qk_gram_vectors vectors_here(void)
-{
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl"))
-        return QK_GRAM_AVX512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return QK_GRAM_AVX2;
-    return QK_GRAM_PLAIN;
-}
-
 #else
 
 static const struct kernel kernels[] = {{plain_pack_rows, plain_multiply}};
 
-static enum qk_gram_vectors vectors_here(void)
-{
-    return QK_GRAM_PLAIN;
-}
-
 #endif
-
-static enum qk_gram_vectors widest = QK_GRAM_AVX512;
-
-enum qk_gram_vectors qk_gram_limit(enum qk_gram_vectors most)
-{
-    widest = most;
-    return qk_gram_vectors();
-}
-
-enum qk_gram_vectors qk_gram_vectors(void)
-{
-    const enum qk_gram_vectors here = vectors_here();
-    return here < widest ? here : widest;
-}
 
 /* ---- all of it ---- */
 
@@ -163,7 +137,7 @@ static void pack(const struct kernel *with, double *to, double *sum, const float
 void qk_gram_add(double *gram, double *sum, const float *x, int64_t down, int64_t across,
                  int64_t rows, int d, double *scratch)
 {
-    const struct kernel *with = &kernels[qk_gram_vectors()];
+    const struct kernel *with = &kernels[qk_vectors()];
     double *packed = aligned(scratch);
     for (int64_t first = 0; first < rows; first += QK_GRAM_ROWS) {
         const int64_t left = rows - first, n = left < QK_GRAM_ROWS ? left : QK_GRAM_ROWS;

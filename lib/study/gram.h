@@ -13,12 +13,6 @@
 
 enum { QK_GRAM_ROWS = 256 };
 
-/* How it is done on this processor, chosen when the program runs, and a way to ask for less
- * (tests): the bits are the same. */
-enum qk_gram_vectors { QK_GRAM_PLAIN, QK_GRAM_AVX2, QK_GRAM_AVX512 };
-enum qk_gram_vectors qk_gram_vectors(void);
-enum qk_gram_vectors qk_gram_limit(enum qk_gram_vectors most);
-
 /* Numbers of scratch that vectors of d components need. */
 size_t qk_gram_room(int d);
 

@@ -5,6 +5,7 @@
 
 #include "base/threads.h"
 #include "study/eigen.h"
+#include "base/vectors.h"
 #include "study/gram.h"
 #include "study/lapack.h"
 #include "study/spectrum.h"
@@ -79,9 +80,9 @@ static void compare(const struct sizes *s)
 }
 
 /* Any dimension, any number of rows, apart or not, and transposed. */
-static void sizes_with(enum qk_gram_vectors vectors)
+static void sizes_with(enum qk_vectors vectors)
 {
-    if (qk_gram_limit(vectors) != vectors)
+    if (qk_vectors_limit(vectors) != vectors)
         return; /* this processor has no such vectors */
     static const int dims[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 64, 100, 127, 128, 130};
     static const int64_t rows[] = {
@@ -100,10 +101,10 @@ static void sizes_with(enum qk_gram_vectors vectors)
 static void sizes(void **state)
 {
     (void)state;
-    for (int v = QK_GRAM_PLAIN; v <= QK_GRAM_AVX512; v++)
-        sizes_with((enum qk_gram_vectors)v);
-    assert_int_equal(qk_gram_limit(QK_GRAM_PLAIN), QK_GRAM_PLAIN);
-    qk_gram_limit(QK_GRAM_AVX512);
+    for (int v = QK_PLAIN; v <= QK_AVX512; v++)
+        sizes_with((enum qk_vectors)v);
+    assert_int_equal(qk_vectors_limit(QK_PLAIN), QK_PLAIN);
+    qk_vectors_limit(QK_AVX512);
 }
 
 /* Added up in two calls that end at a block's edge: the same bits as one; sums are optional. */
@@ -185,7 +186,7 @@ static void decompose(double *sigma, const float *x)
     assert_int_equal(info, 0);
 }
 
-static void planted_with(enum qk_gram_vectors vectors, double cond)
+static void planted_with(enum qk_vectors vectors, double cond)
 {
     static float x[ROWS * DIM];
     static double gram[DIM * DIM];
@@ -193,7 +194,7 @@ static void planted_with(enum qk_gram_vectors vectors, double cond)
                        *scratch = qk_alloc(qk_gram_room(DIM), sizeof *scratch);
     struct qk_spectrum s;
     struct qk_err err;
-    if (qk_gram_limit(vectors) == vectors) {
+    if (qk_vectors_limit(vectors) == vectors) {
         plant(x, cond);
         decompose(sigma, x);
         for (int i = 0; i < DIM; i++) {
@@ -209,7 +210,7 @@ static void planted_with(enum qk_gram_vectors vectors, double cond)
         assert_close(s.sigma[0], sigma[0], 1e-13);
         assert_close(s.sigma[DIM - 1], sigma[DIM - 1], 1e-6);
     }
-    qk_gram_limit(QK_GRAM_AVX512);
+    qk_vectors_limit(QK_AVX512);
     free(scratch);
 }
 
@@ -278,8 +279,8 @@ static void without_directions(void **state)
             if (strcmp(kinds[k], "twins") == 0 && dims[i] % 2)
                 continue;
             double *gram = matrix(dims[i], kinds[k]);
-            for (int vectors = QK_GRAM_PLAIN; vectors <= QK_GRAM_AVX512; vectors++) {
-                qk_gram_limit((enum qk_gram_vectors)vectors);
+            for (int vectors = QK_PLAIN; vectors <= QK_AVX512; vectors++) {
+                qk_vectors_limit((enum qk_vectors)vectors);
                 same_spectrum(kinds[k], gram, dims[i]);
             }
             free(gram);
@@ -295,9 +296,9 @@ static void against_svd(void **state)
 {
     (void)state;
     static const double conds[] = {10, 1e3, 1e5};
-    for (int v = QK_GRAM_PLAIN; v <= QK_GRAM_AVX512; v++)
+    for (int v = QK_PLAIN; v <= QK_AVX512; v++)
         for (size_t i = 0; i < sizeof conds / sizeof *conds; i++)
-            planted_with((enum qk_gram_vectors)v, conds[i]);
+            planted_with((enum qk_vectors)v, conds[i]);
 }
 
 int main(void)

@@ -158,7 +158,7 @@ static void check_shape(struct qk_attention_shape s)
 
 /* Sizes around strips (12 rows) and blocks (48 rows, 96 keys); one and several heads to a key head;
  * every kind of rest of hd. */
-static void check_shapes(enum qk_cpu_vectors vectors)
+static void check_shapes(enum qk_vectors vectors)
 {
     static const struct qk_attention_shape shapes[] = {
         {1, 1, 1, 1, 2, 2},     {2, 3, 2, 2, 2, 4},      {3, 37, 4, 1, 6, 6},
@@ -166,32 +166,32 @@ static void check_shapes(enum qk_cpu_vectors vectors)
         {1, 131, 6, 3, 8, 24},  {1, 96, 1, 1, 18, 18},   {1, 97, 3, 1, 30, 30},
         {1, 48, 5, 1, 34, 40},  {1, 25, 14, 2, 50, 100}, {2, 13, 7, 7, 126, 882},
     };
-    if (qk_cpu_gemm_limit(vectors) != vectors) {
-        qk_cpu_gemm_limit(QK_CPU_AVX512);
+    if (qk_vectors_limit(vectors) != vectors) {
+        qk_vectors_limit(QK_AVX512);
         print_message("this processor lacks the vectors: left out\n");
         skip();
     }
     for (size_t i = 0; i < COUNT(shapes); i++)
         check_shape(shapes[i]);
-    qk_cpu_gemm_limit(QK_CPU_AVX512);
+    qk_vectors_limit(QK_AVX512);
 }
 
 static void test_plain(void **state)
 {
     (void)state;
-    check_shapes(QK_CPU_BLAS);
+    check_shapes(QK_PLAIN);
 }
 
 static void test_avx2(void **state)
 {
     (void)state;
-    check_shapes(QK_CPU_AVX2);
+    check_shapes(QK_AVX2);
 }
 
 static void test_avx512(void **state)
 {
     (void)state;
-    check_shapes(QK_CPU_AVX512);
+    check_shapes(QK_AVX512);
 }
 
 /* More keys than the forward pass takes at once (288), than stay in the cache (576), than twice
@@ -237,8 +237,8 @@ static void check_exp(void)
 static void test_exp(void **state)
 {
     (void)state;
-    for (int vectors = QK_CPU_BLAS; vectors <= QK_CPU_AVX512; vectors++) {
-        qk_cpu_gemm_limit((enum qk_cpu_vectors)vectors);
+    for (int vectors = QK_PLAIN; vectors <= QK_AVX512; vectors++) {
+        qk_vectors_limit((enum qk_vectors)vectors);
         check_exp();
     }
 }
@@ -274,8 +274,8 @@ static void check_not_finite(float bad)
 static void test_not_finite(void **state)
 {
     (void)state;
-    for (int vectors = QK_CPU_BLAS; vectors <= QK_CPU_AVX512; vectors++) {
-        qk_cpu_gemm_limit((enum qk_cpu_vectors)vectors);
+    for (int vectors = QK_PLAIN; vectors <= QK_AVX512; vectors++) {
+        qk_vectors_limit((enum qk_vectors)vectors);
         check_not_finite(NAN);
         check_not_finite(INFINITY);
     }

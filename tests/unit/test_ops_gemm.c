@@ -84,11 +84,11 @@ static void check_product(struct shape s, int how)
 }
 
 /* BLAS squares nothing (the parallel product does it before), and nobody squares a transpose. */
-static bool makes_sense(int how, enum qk_cpu_vectors vectors)
+static bool makes_sense(int how, enum qk_vectors vectors)
 {
     if ((how & SQUARE_A && how & TA) || (how & SQUARE_B && how & TB))
         return false;
-    return vectors != QK_CPU_BLAS || !(how & (SQUARE_A | SQUARE_B));
+    return vectors != QK_PLAIN || !(how & (SQUARE_A | SQUARE_B));
 }
 
 /* |got - sum of n products| within rounding. */
@@ -142,13 +142,13 @@ static void check_symmetric(void)
     }
 }
 
-static void check_all(enum qk_cpu_vectors vectors)
+static void check_all(enum qk_vectors vectors)
 {
     static const struct shape SHAPES[] = {
         {1, 1, 1},    {2, 3, 5},     {14, 32, 16},  {15, 33, 17},   {6, 16, 8},
         {29, 31, 15}, {128, 64, 32}, {37, 300, 70}, {17, 290, 530}, {40, 40, 1100},
     };
-    if (qk_cpu_gemm_limit(vectors) != vectors) {
+    if (qk_vectors_limit(vectors) != vectors) {
         print_message("this processor lacks the vectors: left out\n");
         skip();
     }
@@ -165,26 +165,26 @@ static void check_all(enum qk_cpu_vectors vectors)
 static void test_blas(void **state)
 {
     (void)state;
-    check_all(QK_CPU_BLAS);
+    check_all(QK_PLAIN);
 }
 
 static void test_avx2(void **state)
 {
     (void)state;
-    check_all(QK_CPU_AVX2);
+    check_all(QK_AVX2);
 }
 
 static void test_avx512(void **state)
 {
     (void)state;
-    check_all(QK_CPU_AVX512);
+    check_all(QK_AVX512);
 }
 
 /* A part of C comes out as the same bytes as within the whole: tiles may be cut anywhere. */
 static void test_cut(void **state)
 {
     (void)state;
-    if (qk_cpu_gemm_limit(QK_CPU_AVX512) == QK_CPU_BLAS)
+    if (qk_vectors_limit(QK_AVX512) == QK_PLAIN)
         skip(); /* a BLAS promises nothing of the kind */
     enum { M = 50, N = 70, K = 600 };
     float *a = normals("a", M * K, 1), *b = normals("b", N * K, 1);

@@ -114,9 +114,9 @@ static void check_sizes(int64_t M, int64_t N, int64_t K, bool add, bool itself)
     free(out.at);
 }
 
-static void check_vectors(enum qk_cpu_vectors vectors)
+static void check_vectors(enum qk_vectors vectors)
 {
-    if (qk_cpu_gemm_limit(vectors) != vectors) {
+    if (qk_vectors_limit(vectors) != vectors) {
         print_message("this processor lacks the vectors: left out\n");
         skip();
     }
@@ -132,19 +132,19 @@ static void check_vectors(enum qk_cpu_vectors vectors)
 static void test_blas(void **state)
 {
     (void)state;
-    check_vectors(QK_CPU_BLAS);
+    check_vectors(QK_PLAIN);
 }
 
 static void test_avx2(void **state)
 {
     (void)state;
-    check_vectors(QK_CPU_AVX2);
+    check_vectors(QK_AVX2);
 }
 
 static void test_avx512(void **state)
 {
     (void)state;
-    check_vectors(QK_CPU_AVX512);
+    check_vectors(QK_AVX512);
 }
 
 int main(void)

@@ -72,12 +72,12 @@
 const struct qk_attention_strip *qk_attention_strip(void)
 {
 #ifdef CHOOSES
-    switch (qk_cpu_gemm_vectors()) {
-    case QK_CPU_AVX512:
+    switch (qk_vectors()) {
+    case QK_AVX512:
         return &avx512_strip;
-    case QK_CPU_AVX2:
+    case QK_AVX2:
         return &avx2_strip;
-    case QK_CPU_BLAS:
+    case QK_PLAIN:
         break;
     }
 #endif

@@ -56,7 +56,7 @@ struct qk_attention_strip {
                     double *sum, float *max);
 };
 
-/* By the vectors that matrix products use (qk_cpu_gemm_vectors). */
+/* By the vectors that matrix products use (qk_vectors). */
 const struct qk_attention_strip *qk_attention_strip(void);
 
 #endif

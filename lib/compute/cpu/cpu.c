@@ -263,5 +263,5 @@ void qk_cpu_describe(char *text, int size)
     static const char *const products[] = {"", ", AVX2 products", ", AVX-512 products"};
     int threads = omp_get_max_threads();
     snprintf(text, (size_t)size, "cpu: %s, %d thread%s%s, %s", processor, threads,
-             threads == 1 ? "" : "s", products[qk_cpu_gemm_vectors()], blas);
+             threads == 1 ? "" : "s", products[qk_vectors()], blas);
 }

@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 
+#include "base/vectors.h"
 #include "compute/device.h"
 
 /* Scratch by user, kept in the device and grown as needed: no allocation per step. */
@@ -103,11 +104,6 @@ struct qk_cpu_product {
 void qk_cpu_gemm(const struct qk_cpu_product *p);
 /* By all threads, over tiles of C. */
 void qk_cpu_gemm_tiled(struct qk_device *d, const struct qk_cpu_product *p);
-/* How it is done on this processor, and a way to ask for less (tests). */
-enum qk_cpu_vectors { QK_CPU_BLAS, QK_CPU_AVX2, QK_CPU_AVX512 };
-enum qk_cpu_vectors qk_cpu_gemm_vectors(void);
-enum qk_cpu_vectors qk_cpu_gemm_limit(enum qk_cpu_vectors most);
-
 /* op(B) [K, N] in the order in which products read it, for several products with the same B: `to`
  * has qk_cpu_pack_room(N, K) numbers, and is filled by parts, from .. end of the columns, `from` a
  * multiple of QK_CPU_PANEL.  Then p reads it instead of B, or, from another copy of p, its columns

@@ -84,16 +84,6 @@ static int64_t columns_at_once(int64_t K)
 
 #pragma GCC pop_options
 
-static enum qk_cpu_vectors vectors_here(void)
-{
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
-        return QK_CPU_AVX512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return QK_CPU_AVX2;
-    return QK_CPU_BLAS;
-}
-
 #else
 
 static void avx512_product(const struct qk_cpu_product *p)
@@ -128,26 +118,7 @@ static void avx2_mirror(int64_t from, int64_t end, float *C, int64_t ldc)
     mirror_plainly(from, end, 0, C, ldc);
 }
 
-static enum qk_cpu_vectors vectors_here(void)
-{
-    return QK_CPU_BLAS;
-}
-
 #endif
-
-static enum qk_cpu_vectors widest = QK_CPU_AVX512;
-
-enum qk_cpu_vectors qk_cpu_gemm_limit(enum qk_cpu_vectors most)
-{
-    widest = most;
-    return qk_cpu_gemm_vectors();
-}
-
-enum qk_cpu_vectors qk_cpu_gemm_vectors(void)
-{
-    enum qk_cpu_vectors here = vectors_here();
-    return here < widest ? here : widest;
-}
 
 static void gate(const struct qk_cpu_product *p)
 {
@@ -172,14 +143,14 @@ static void blas_product(const struct qk_cpu_product *p)
 
 void qk_cpu_gemm(const struct qk_cpu_product *p)
 {
-    switch (qk_cpu_gemm_vectors()) {
-    case QK_CPU_AVX512:
+    switch (qk_vectors()) {
+    case QK_AVX512:
         avx512_product(p);
         return;
-    case QK_CPU_AVX2:
+    case QK_AVX2:
         avx2_product(p);
         return;
-    case QK_CPU_BLAS:
+    case QK_PLAIN:
         blas_product(p);
     }
 }
@@ -203,14 +174,14 @@ static void pack_plainly(float *to, const struct qk_cpu_product *p, int64_t from
 void qk_cpu_pack(float *to, const struct qk_cpu_product *p, int64_t from, int64_t end)
 {
     end = qk_round_up(end, QK_CPU_PANEL);
-    switch (qk_cpu_gemm_vectors()) {
-    case QK_CPU_AVX512:
+    switch (qk_vectors()) {
+    case QK_AVX512:
         avx512_pack(to + from * p->K, p, from, end, 0, p->K);
         break;
-    case QK_CPU_AVX2:
+    case QK_AVX2:
         avx2_pack(to + from * p->K, p, from, end, 0, p->K);
         break;
-    case QK_CPU_BLAS:
+    case QK_PLAIN:
         pack_plainly(to, p, from, end);
     }
 }
@@ -225,14 +196,14 @@ void qk_cpu_use_packed(struct qk_cpu_product *p, const float *packed, int64_t fr
 
 void qk_cpu_mirror(int64_t from, int64_t end, float *C, int64_t ldc)
 {
-    switch (qk_cpu_gemm_vectors()) {
-    case QK_CPU_AVX512:
+    switch (qk_vectors()) {
+    case QK_AVX512:
         avx512_mirror(from, end, C, ldc);
         break;
-    case QK_CPU_AVX2:
+    case QK_AVX2:
         avx2_mirror(from, end, C, ldc);
         break;
-    case QK_CPU_BLAS:
+    case QK_PLAIN:
         mirror_plainly(from, end, 0, C, ldc);
     }
 }

@@ -13,7 +13,7 @@ enum {
  * the shape alone: only our own promises the same bits for any cut. */
 static void choose_tile(const struct qk_cpu_product *p, int64_t *rows, int64_t *cols)
 {
-    bool own = qk_cpu_gemm_vectors() != QK_CPU_BLAS;
+    bool own = qk_vectors() != QK_PLAIN;
     int64_t threads = omp_get_max_threads(), each = threads == 1 ? 1 : 2;
     int64_t enough = own ? each * threads : BLAS_TILES;
     *rows = 1024, *cols = own ? 256 : 1024;
@@ -41,7 +41,7 @@ static const float *squared(struct qk_device *d, const float *from, int64_t n)
 void qk_cpu_gemm_tiled(struct qk_device *d, const struct qk_cpu_product *whole)
 {
     struct qk_cpu_product p = *whole;
-    const bool blas = qk_cpu_gemm_vectors() == QK_CPU_BLAS;
+    const bool blas = qk_vectors() == QK_PLAIN;
     if (blas && p.square_a)
         p.A = squared(d, p.A, p.M * p.K), p.square_a = false;
     if (blas && p.square_b)

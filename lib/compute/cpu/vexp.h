@@ -14,13 +14,13 @@
 #define QK_FMA(a, b, c) ((a) * (b) + (c))
 #endif
 
-static inline float qk_expf(float x)
+/* e^r for |r| <= ln(2)/2, where x = n ln 2 + r; n is what adding `magic`, 1.5 * 2^23 and perhaps a
+ * whole number more, rounds x / ln 2 to.  *shifted holds n in its low bits, off by that number. */
+static inline float qk_exp_rest(float x, float magic, float *shifted)
 {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
-    float clamped = x > 88.7f ? 88.7f : x;
-    float shifted = QK_FMA(clamped, 1.44269504088896341f, magic);
-    float n = shifted - magic;
-    float r = QK_FMA(n, -0.693359375f, clamped);
+    *shifted = QK_FMA(x, 1.44269504088896341f, magic);
+    float n = *shifted - magic;
+    float r = QK_FMA(n, -0.693359375f, x);
     r = QK_FMA(n, 2.12194440e-4f, r);
     float p = 1.9875691500e-4f;
     p = QK_FMA(p, r, 1.3981999507e-3f);
@@ -28,16 +28,26 @@ static inline float qk_expf(float x)
     p = QK_FMA(p, r, 4.1665795894e-2f);
     p = QK_FMA(p, r, 1.6666665459e-1f);
     p = QK_FMA(p, r, 5.0000001201e-1f);
-    p = QK_FMA(p, r * r, r) + 1.0f;
+    return QK_FMA(p, r * r, r) + 1.0f;
+}
+
+static inline float qk_float_of(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static inline float qk_expf(float x)
+{
+    float clamped = x > 88.7f ? 88.7f : x, shifted;
+    float p = qk_exp_rest(clamped, 12582912.0f, &shifted);
     int32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
     /* The low bits of `shifted` are n; 2^n is built in two halves, so that n = 128 fits. */
     int32_t whole = bits - 0x4b400000, half = whole >> 1;
-    int32_t a = (int32_t)((uint32_t)(half + 127) << 23);
-    int32_t b = (int32_t)((uint32_t)(whole - half + 127) << 23);
-    float scale_a, scale_b;
-    memcpy(&scale_a, &a, sizeof a);
-    memcpy(&scale_b, &b, sizeof b);
+    float scale_a = qk_float_of((uint32_t)(half + 127) << 23);
+    float scale_b = qk_float_of((uint32_t)(whole - half + 127) << 23);
     float y = p * scale_a * scale_b;
     return x < -87.3f ? 0.0f : y;
 }
@@ -46,25 +56,11 @@ static inline float qk_expf(float x)
  * before anything is a denormal. */
 static inline float qk_expf_below(float x)
 {
-    const float magic = 12582912.0f + 126.0f; /* leaves n + 126, the exponent of 2^(n-1) */
-    float above = x < -87.3f ? -87.3f : x;
-    float shifted = QK_FMA(above, 1.44269504088896341f, magic);
-    float n = shifted - magic;
-    float r = QK_FMA(n, -0.693359375f, above);
-    r = QK_FMA(n, 2.12194440e-4f, r);
-    float p = 1.9875691500e-4f;
-    p = QK_FMA(p, r, 1.3981999507e-3f);
-    p = QK_FMA(p, r, 8.3334519073e-3f);
-    p = QK_FMA(p, r, 4.1665795894e-2f);
-    p = QK_FMA(p, r, 1.6666665459e-1f);
-    p = QK_FMA(p, r, 5.0000001201e-1f);
-    p = QK_FMA(p, r * r, r) + 1.0f;
+    float above = x < -87.3f ? -87.3f : x, shifted;
+    float p = qk_exp_rest(above, 12582912.0f + 126.0f, &shifted); /* n + 126: exponent of 2^(n-1) */
     uint32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
-    bits <<= 23;
-    float scale;
-    memcpy(&scale, &bits, sizeof scale);
-    return (p + p) * scale;
+    return (p + p) * qk_float_of(bits << 23);
 }
 
 #endif
