@@ -18,6 +18,8 @@ say = $(if $(V),,@echo "$(1) $@";)
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
     -Wwrite-strings -Wformat=2 -Wundef -Wvla -Wcast-qual -Wimplicit-fallthrough \
     -Wno-missing-field-initializers
+# clang does not know GCC's pragmas, and says which loops stay scalar.
+WARNINGS += $(if $(findstring clang,$(CC)),-Wno-unknown-pragmas -Wno-pass-failed)
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 HDF5_CFLAGS := $(shell pkg-config --cflags hdf5 2>/dev/null || echo -I/usr/include/hdf5/serial)
 HDF5_LIBS := $(shell pkg-config --libs hdf5 2>/dev/null || echo -lhdf5_serial)
