@@ -224,7 +224,7 @@ static void forward_by_numbers(const struct forward *a, struct room *rooms)
         int thread = omp_get_thread_num();
         struct home h = forward_home(rooms, &a->s, thread);
         forward_open(a, &h, n);
-        forward_rows(a, &h, n, 0, a->s.T * group(&a->s), n + omp_get_num_threads(), rooms + thread);
+        forward_rows(a, &h, n, 0, a->s.T * group(&a->s), number_after(&a->s, n), rooms + thread);
     }
 }
 
