@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/median.h"
 #include "base/mem.h"
 #include "base/outfile.h"
 #include "base/progress.h"
@@ -333,22 +334,13 @@ static int one_step(struct trainer *t, struct qk_err *err)
 
 /* ---- the edge ---- */
 
-static int ascending(const void *a_, const void *b_)
-{
-    const double *a = a_, *b = b_;
-    return (*a > *b) - (*a < *b);
-}
-
 /* The median step, NaN without any: unlike the sum it leaves out what happens once, as first touch
  * of memory. */
 static double take_step_seconds(struct trainer *t)
 {
-    const size_t n = t->steps;
+    const double median = qk_median(t->step_seconds, t->steps);
     t->steps = 0;
-    if (n == 0)
-        return NAN;
-    qsort(t->step_seconds, n, sizeof *t->step_seconds, ascending);
-    return 0.5 * (t->step_seconds[n / 2] + t->step_seconds[(n - 1) / 2]);
+    return median;
 }
 
 static int add_timing(struct trainer *t, struct qk_err *err)

@@ -17,6 +17,7 @@
 #include <cblas.h>
 #include <omp.h>
 
+#include "base/median.h"
 #include "base/mem.h"
 #include "base/threads.h"
 #include "compute/blas.h"
@@ -159,12 +160,6 @@ static double gemm_once(int threads, int variant)
 
 enum { MOST_REPEATS = 10000 };
 
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The median of what fits into the seconds, after one to warm up. */
 static double median_of(double (*once)(int, int), int threads, int variant, double seconds)
 {
@@ -175,8 +170,7 @@ static double median_of(double (*once)(int, int), int threads, int variant, doub
     do
         rate[count++] = once(threads, variant);
     while (now() - from < seconds && count < MOST_REPEATS);
-    qsort(rate, (size_t)count, sizeof *rate, ascending);
-    return rate[count / 2];
+    return qk_median(rate, (size_t)count);
 }
 
 struct figure {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "base/median.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/progress.h"
@@ -80,18 +81,6 @@ static double take(struct heads *h, enum part part)
     return qk_now() - start;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *of, int n)
-{
-    qsort(of, (size_t)n, sizeof *of, by_size);
-    return n % 2 ? of[n / 2] : (of[n / 2 - 1] + of[n / 2]) / 2;
-}
-
 int main(int argc, char **argv)
 {
     enum { MOST_RUNS = 99 };
@@ -116,7 +105,7 @@ int main(int argc, char **argv)
     for (int run = 0; run < ask[4]; run++)
         for (int part = 0; part < 3; part++)
             seconds[part][run] = take(&h, (enum part)part);
-    const double both = median(seconds[BOTH], (int)ask[4]);
+    const double both = qk_median(seconds[BOTH], (size_t)ask[4]);
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "what", "measures of heads whose rows are in memory");
     qk_json_add_number(o, "heads", (double)h.count);
@@ -126,8 +115,8 @@ int main(int argc, char **argv)
     qk_json_add_number(o, "runs", (double)ask[4]);
     qk_json_add_number(o, "seconds", both);
     qk_json_add_number(o, "ms_per_head", both / (double)h.count * 1e3);
-    qk_json_add_number(o, "gram_seconds", median(seconds[SUMS], (int)ask[4]));
-    qk_json_add_number(o, "spectra_seconds", median(seconds[SPECTRA], (int)ask[4]));
+    qk_json_add_number(o, "gram_seconds", qk_median(seconds[SUMS], (size_t)ask[4]));
+    qk_json_add_number(o, "spectra_seconds", qk_median(seconds[SPECTRA], (size_t)ask[4]));
     qk_json_add_number(o, "pr_of_first", h.spectra[0].pr);
     qk_json_print_line(o, stdout);
     cJSON_Delete(o);

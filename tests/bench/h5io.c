@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/median.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/progress.h"
@@ -183,18 +184,6 @@ static double read_plain(struct set *s)
 
 enum { MOST_RUNS = 99, WRITE_OURS = 0, WRITE_PLAIN, READ_OURS, READ_PLAIN, MEASURES };
 
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *of, int n)
-{
-    qsort(of, (size_t)n, sizeof *of, by_size);
-    return n % 2 ? of[n / 2] : (of[n / 2 - 1] + of[n / 2]) / 2;
-}
-
 static void begin(struct set *s, const char *folder, bool moments)
 {
     *s = (struct set){.moments = moments,
@@ -242,7 +231,7 @@ static void print(struct set *s, double seconds[MEASURES][MOST_RUNS], int runs)
 {
     double m[MEASURES];
     for (int i = 0; i < MEASURES; i++)
-        m[i] = median(seconds[i], runs);
+        m[i] = qk_median(seconds[i], (size_t)runs);
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "what",
                             s->moments ? "checkpoint of 88 M parameters with moments"
