@@ -21,6 +21,8 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototy
 # clang does not know GCC's pragmas, and says which loops stay scalar.
 WARNINGS += $(if $(findstring clang,$(CC)),-Wno-unknown-pragmas -Wno-pass-failed)
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+include lib/cuda.mk
+
 HDF5_CFLAGS := $(shell pkg-config --cflags hdf5 2>/dev/null || echo -I/usr/include/hdf5/serial)
 HDF5_LIBS := $(shell pkg-config --libs hdf5 2>/dev/null || echo -lhdf5_serial)
 VERSION := $(shell sed -n 's/^.define QK_VERSION "\(.*\)"/\1/p' lib/base/provenance.h)
@@ -28,16 +30,16 @@ VERSION := $(shell sed -n 's/^.define QK_VERSION "\(.*\)"/\1/p' lib/base/provena
 QK_CPPFLAGS := -Ilib -D_POSIX_C_SOURCE=200809L $(CPPFLAGS)
 OPTIMISE := $(if $(DEBUG),-O1,-O3) -g -march=$(MARCH) -fno-math-errno -fno-trapping-math
 QK_CFLAGS := -std=c11 $(WARNINGS) $(OPTIMISE) -fopenmp $(SANITIZERS) $(CFLAGS)
-QK_LIBS := $(HDF5_LIBS) -lzstd -lz -llzma -lcjson -lpcre2-8 -lutf8proc -lcrypto -lopenblas -ldl -lm $(LDLIBS)
+QK_LIBS := $(HDF5_LIBS) -lzstd -lz -llzma -lcjson -lpcre2-8 -lutf8proc -lcrypto -lopenblas $(CUDA_LIBS) -ldl -lm $(LDLIBS)
 
 # -march=native means another thing on another machine that sees the same folder.
 machine := $(if $(filter native,$(MARCH)),$(shell uname -m; grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null))
-KEY := $(shell printf '%s' '$(CC) $(QK_CPPFLAGS) $(QK_CFLAGS) $(LDFLAGS) $(machine)' | cksum | cut -d' ' -f1)
+KEY := $(shell printf '%s' '$(CC) $(QK_CPPFLAGS) $(QK_CFLAGS) $(LDFLAGS) $(machine) $(NVCC)' | cksum | cut -d' ' -f1)
 BUILD := build/$(KEY)
 
 # ---- what there is: found by name, so adding a file changes nothing here ----
 LIB_SOURCES := $(sort $(wildcard lib/base/*.c lib/compute/*.c lib/compute/cpu/*.c lib/model/*.c lib/study/*.c))
-LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
+LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(CUDA_OBJECTS)
 PROGRAMS := $(patsubst tools/%.c,$(BUILD)/bin/%,$(sort $(wildcard tools/qk-*.c)))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 # What several tools share: tools/*.c that is no program.
@@ -67,6 +69,9 @@ $(BUILD)/%.o: %.c | $(BUILD)/libraries
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(QK_CPPFLAGS) $(if $(findstring lib/base/h5,$<),$(HDF5_CFLAGS)) $(QK_CFLAGS) -MMD -MP -c $< -o $@
 
+# The only file that knows whether there is CUDA.
+$(BUILD)/lib/compute/device.o: QK_CPPFLAGS += $(if $(NVCC),-DQK_WITH_CUDA)
+
 # --version tells how the program was built.
 $(BUILD)/tools/common.o: QK_CPPFLAGS += -DQK_BUILD_FLAGS='"$(strip $(OPTIMISE) $(SANITIZERS) $(CFLAGS))"'
 
@@ -94,4 +99,4 @@ unit: $(UNIT_TESTS)
 clean:
 	rm -rf build bin
 
--include $(shell [ ! -d $(BUILD) ] || find $(BUILD) -name '*.d')
+-include $(shell for folder in $(BUILD) $(CUDA_BUILD); do [ ! -d $$folder ] || find $$folder -name '*.d'; done)

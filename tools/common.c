@@ -15,6 +15,7 @@
 #include "base/outfile.h"
 #include "base/threads.h"
 #include "compute/blas.h"
+#include "compute/device.h"
 
 static void standard_table(struct qk_tool *t)
 {
@@ -54,9 +55,10 @@ static void print_version(const struct qk_tool *t)
     char pcre[64], blas[200];
     pcre2_config(PCRE2_CONFIG_VERSION, pcre);
     qk_blas_describe(blas, sizeof blas);
+    const char *cuda = qk_device_cuda_version();
     printf("%s %s\ncompiler: %s, flags: %s\nBLAS: %s\nHDF5: %s\nzstd: %s\nPCRE2: %s\nCUDA: %s\n",
            t->command.tool, QK_VERSION, __VERSION__, QK_BUILD_FLAGS, blas, qk_h5_version(),
-           ZSTD_versionString(), pcre, "not built in");
+           ZSTD_versionString(), pcre, cuda ? cuda : "not built in");
 }
 
 static int finish_stdout(const struct qk_tool *t)

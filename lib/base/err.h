@@ -9,6 +9,10 @@
 
 #include <stdarg.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct qk_err {
     char text[1024]; /* one line, no trailing full stop or newline; cut if longer */
 };
@@ -26,5 +30,9 @@ int qk_fail_in(struct qk_err *err, const char *format, ...) __attribute__((forma
 /* The same three for functions that return a pointer. */
 #define qk_fail_null(...) (qk_fail(__VA_ARGS__), (void *)0)
 #define qk_fail_errno_null(...) (qk_fail_errno(__VA_ARGS__), (void *)0)
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -143,6 +143,7 @@ struct qk_model *qk_model_create(struct qk_device *d, const struct qk_config *c,
                            .most_T = T,
                            .train = train,
                            .recompute = recompute};
+    d->bf16 = c->dtype == QK_DTYPE_BF16; /* before anything is allocated */
     qk_params_layout(&m->params, c);
     m->weights = qk_model_take(m, QK_ROLE_PARAMETER, m->params.total);
     if (train)

@@ -1,0 +1,27 @@
+/* The CUDA device, as C sees it: opened, described and closed by compute/device.c.  Built only where
+ * a CUDA toolkit is found (QK_WITH_CUDA). */
+#ifndef QK_COMPUTE_CUDA_H
+#define QK_COMPUTE_CUDA_H
+
+#include "compute/device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Cards that can be used: compute capability 8.0 and up; 0 without a driver. */
+int qk_cuda_count(void);
+
+/* Card `index`; NULL with a sentence. */
+struct qk_device *qk_cuda_open(int index, struct qk_err *err);
+void qk_cuda_close(struct qk_device *d);
+void qk_cuda_describe(const struct qk_device *d, char *text, int size);
+
+/* "13.0", of the toolkit this was built with. */
+const char *qk_cuda_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
