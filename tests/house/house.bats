@@ -35,6 +35,21 @@ plant() { # PATH TEXT
     [[ $output == *"only lib/base/h5*.c"* ]]
 }
 
+@test "CUDA outside lib/compute/cuda is found" {
+    plant lib/model/planted.c '#include <cuda_runtime.h>'
+    [ "$status" -eq 1 ]
+    [[ $output == *"lib/model/planted.c"*"only lib/compute/cuda"* ]]
+}
+
+@test "PTX outside ptx.cuh, and a launch that only nvcc understands, are found" {
+    plant lib/compute/cuda/planted.cu 'asm volatile("exit;");'
+    [ "$status" -eq 1 ]
+    [[ $output == *"PTX lives in ptx.cuh"* ]]
+    plant lib/compute/cuda/planted.cu 'kernel<<<1, 32>>>();'
+    [ "$status" -eq 1 ]
+    [[ $output == *"launched by qk_cuda_launch"* ]]
+}
+
 @test "an unsafe function is found" {
     plant tools/planted.c 'int f(const char *s) { return atoi(s); }'
     [ "$status" -eq 1 ]

@@ -156,9 +156,9 @@ static void cuda_alloc(struct qk_device *d, struct qk_buf *b, enum qk_role role,
     }
     a->at = at;
     a->narrow = copied ? (bf16 *)((float *)at + aligned) : NULL;
-    a->type = role == QK_ROLE_TOKENS   ? QK_CUDA_I32
-              : narrow_role(d, role)   ? QK_CUDA_BF16
-                                       : QK_CUDA_F32;
+    a->type = role == QK_ROLE_TOKENS ? QK_CUDA_I32
+              : narrow_role(d, role) ? QK_CUDA_BF16
+                                     : QK_CUDA_F32;
     a->n = n;
     a->bytes = bytes;
     b->base = a;
@@ -176,16 +176,16 @@ static void cuda_release(struct qk_device *d, struct qk_buf b)
 
 /* ---- moving ---- */
 
-static __global__ void __launch_bounds__(THREADS) narrow_kernel(bf16 *to, const float *from,
-                                                                int64_t n)
+static __global__ void __launch_bounds__(THREADS)
+    narrow_kernel(bf16 *to, const float *from, int64_t n)
 {
     const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i < n)
         to[i] = qk_round<bf16>(from[i]);
 }
 
-static __global__ void __launch_bounds__(THREADS) widen_kernel(float *to, const bf16 *from,
-                                                               int64_t n)
+static __global__ void __launch_bounds__(THREADS)
+    widen_kernel(float *to, const bf16 *from, int64_t n)
 {
     const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i < n)

@@ -1,5 +1,5 @@
-/* The CUDA device, as C sees it: opened, described and closed by compute/device.c.  Built only where
- * a CUDA toolkit is found (QK_WITH_CUDA). */
+/* The CUDA device, as C sees it: opened, described and closed by compute/device.c.  Built only
+ * where a CUDA toolkit is found (QK_WITH_CUDA). */
 #ifndef QK_COMPUTE_CUDA_H
 #define QK_COMPUTE_CUDA_H
 

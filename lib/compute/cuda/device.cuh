@@ -109,8 +109,8 @@ static inline bool qk_cuda_is_bf16(struct qk_buf b)
     return !qk_is_none(b) && qk_cuda_array_of(b)->type == QK_CUDA_BF16;
 }
 
-/* Numbers of type T on the device; NULL for none.  Of parameters, bf16 are the rounded copies.  Asking
- * an array for what it does not hold is a bug in the caller and is kept as a failure. */
+/* Numbers of type T on the device; NULL for none.  Of parameters, bf16 are the rounded copies.
+ * Asking an array for what it does not hold is a bug in the caller and is kept as a failure. */
 template <class T> static T *qk_cuda_at(struct qk_device *d, struct qk_buf b)
 {
     if (qk_is_none(b))
