@@ -6,7 +6,8 @@
 
 /* D = alpha op(A) op(B) + beta C, [M, N], row-major; op = transpose when asked.  `count` of them
  * lie stride_X numbers apart (1: strides are ignored).  A and B are of one type; C and D of one
- * type, C may be D, and is not read when beta is 0.  Sums are float32 (fp32 inputs: no TF32). */
+ * type, C may be D, and is not read when beta is 0.  Sums are float32 (fp32 inputs: no TF32).
+ * In and out: F32 and F32, BF16 and F32, BF16 and BF16; any alignment of whole numbers. */
 struct qk_cuda_product {
     bool ta, tb;
     int64_t M, N, K, count;
@@ -21,6 +22,10 @@ struct qk_cuda_product {
 /* Enqueued; a failure is kept in the device.  The algorithm for a shape is chosen once, without
  * reductions whose order may change. */
 void qk_cuda_gemm(struct qk_device *d, const struct qk_cuda_product *p);
+
+/* The same by a kernel of our own, slow and for everything: what qk_cuda_gemm falls back on where
+ * cuBLASLt has no algorithm. */
+void qk_cuda_gemm_plain(struct qk_device *d, const struct qk_cuda_product *p);
 
 /* cuBLASLt is loaded when the device is opened: 0, or -1 with a sentence. */
 int qk_cuda_gemm_open(struct qk_device *d, struct qk_err *err);
