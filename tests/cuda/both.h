@@ -35,7 +35,7 @@
 
 #include "unit/ops_check.h"
 
-enum { BOTH_ARRAYS = 32, BOTH_OUTPUTS = 32, BOTH_REST = 16 };
+enum { BOTH_ARRAYS = 32, BOTH_OUTPUTS = 64, BOTH_REST = 16 };
 static const int32_t BOTH_NO_TOKEN = -1234567;
 
 /* Where the arrays of a run lie. */
@@ -48,7 +48,7 @@ struct both_array {
 };
 
 struct both_output {
-    const char *what;
+    char what[48];
     int64_t at, n;       /* in `got` */
     double tolerance[2]; /* fp32, bf16; a share of numbers that may differ when `whole` */
     const float *bound;  /* or one per number, of this run's making */
@@ -191,7 +191,8 @@ static inline struct both_output *both_add_output(struct both *b, const char *wh
 {
     assert_true(b->output_count < BOTH_OUTPUTS);
     struct both_output *o = &b->outputs[b->output_count++];
-    *o = (struct both_output){.what = what, .at = b->got_count, .n = n};
+    *o = (struct both_output){.at = b->got_count, .n = n};
+    snprintf(o->what, sizeof o->what, "%s", what);
     b->got = qk_realloc(b->got, (size_t)(b->got_count + n + 1), sizeof *b->got);
     b->got_count += n;
     return o;

@@ -13,6 +13,7 @@ static void test_open(void **state)
 {
     (void)state;
     struct qk_err err;
+    assert_int_equal(setenv("CUDA_VISIBLE_DEVICES", "", 1), 0); /* a card would be taken */
     struct qk_device *d = qk_device_open("auto", &err);
     assert_non_null(d);
     assert_string_equal(d->ops->name, "cpu");

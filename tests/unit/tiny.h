@@ -24,10 +24,15 @@ static inline struct qk_config tiny_config(void)
     return c;
 }
 
+/* Tests of tests/cuda take another one. */
+#ifndef QK_TESTS_DEVICE
+#define QK_TESTS_DEVICE "cpu"
+#endif
+
 static inline struct qk_device *tiny_device(void)
 {
     struct qk_err err;
-    struct qk_device *d = qk_device_open("cpu", &err);
+    struct qk_device *d = qk_device_open(QK_TESTS_DEVICE, &err);
     if (!d)
         fail_msg("%s", err.text);
     return d;
