@@ -72,9 +72,8 @@ typedef void both_function(struct both *b, const void *one);
 
 /* ---- the device ---- */
 
-/* Emulated: blocks and threads are taken forward (0), backward (1) or shuffled (2).  Absent when
- * the program is linked for a card. */
-extern void qk_emulation_order(int order) __attribute__((weak));
+/* tests/emulation/emulation.h; absent when the program is linked for a card. */
+extern void qk_emulation_order(const char *order) __attribute__((weak));
 
 static inline bool both_emulated(void)
 {
@@ -331,19 +330,20 @@ static inline void both_check_dtype(both_function *run, const void *one, const c
                                     bool bf16, const struct both *expected)
 {
     static const char *const places[] = {"", ", odd places", ", round places"};
+    static const char *const orders[] = {"forward", "reverse", "shuffle:1", "shuffle:2"};
     struct qk_device *d = both_open(bf16);
     for (enum both_place place = 0; place < BOTH_PLACES; place++) {
         struct both first = {0};
-        const int orders = both_emulated() && place == BOTH_EXACT ? 3 : 2;
-        for (int order = 0; order < orders; order++) {
+        const int runs = both_emulated() && place == BOTH_EXACT ? (int)COUNT(orders) : 2;
+        for (int order = 0; order < runs; order++) {
             char name[160];
             snprintf(name, sizeof name, "%s, %s%s", label, bf16 ? "bf16" : "fp32", places[place]);
             struct both b = {.d = d, .bf16 = bf16, .place = place};
-            if (both_emulated()) /* forward, backward, shuffled */
-                qk_emulation_order(place == BOTH_EXACT ? order : 2 * order);
+            if (both_emulated())
+                qk_emulation_order(orders[order]);
             both_run(&b, run, one, name);
             if (both_emulated())
-                qk_emulation_order(0);
+                qk_emulation_order(NULL);
             if (!order) {
                 both_compare(name, &b, expected);
                 first = b;
@@ -352,7 +352,7 @@ static inline void both_check_dtype(both_function *run, const void *one, const c
             assert_int_equal(b.got_count, first.got_count);
             for (int64_t i = 0; i < b.got_count; i++)
                 if (memcmp(&b.got[i], &first.got[i], sizeof *b.got) != 0)
-                    fail_msg("%s: another run gives other bytes: %.9g, then %.9g at %lld", name,
+                    fail_msg("%s: run %d gives other bytes: %.9g, then %.9g at %lld", name, order,
                              (double)first.got[i], (double)b.got[i], (long long)i);
             free(b.got);
         }
