@@ -43,12 +43,39 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+unsigned long long *qk_cuda_strays(struct qk_device *d, enum qk_cuda_reader who, int64_t V)
+{
+    qk_cuda_of(d)->vocabulary[who] = V;
+    return qk_cuda_of(d)->strays + who;
+}
+
+/* What kernels found in tokens; `strays` holds all ones where nothing was. */
+static void tell_strays(struct qk_device *d, const unsigned long long strays[QK_CUDA_READERS])
+{
+    static const char *const ops[] = {"embed", "embed_back", "loss"};
+    for (int who = 0; who < QK_CUDA_READERS; who++) {
+        if (strays[who] == ~0ull)
+            continue;
+        qk_cuda_of(d)->op = ops[who];
+        qk_cuda_fail(d, "%s %d at %lld is outside the vocabulary of %lld",
+                     who == QK_CUDA_LOSS ? "target" : "token", (int)(uint32_t)strays[who],
+                     (long long)(strays[who] >> 32), (long long)qk_cuda_of(d)->vocabulary[who]);
+    }
+}
+
 /* Kernels run later than they are asked for, so a failure of one is found by whoever waits. */
 static void wait(struct qk_device *d)
 {
-    cudaError_t status = cudaStreamSynchronize(qk_cuda_of(d)->stream);
+    unsigned long long strays[QK_CUDA_READERS];
+    const struct qk_cuda *c = qk_cuda_of(d);
+    cudaError_t status =
+        cudaMemcpyAsync(strays, c->strays, sizeof strays, cudaMemcpyDeviceToHost, c->stream);
     if (status == cudaSuccess)
+        status = cudaStreamSynchronize(c->stream);
+    if (status == cudaSuccess) {
+        tell_strays(d, strays);
         return;
+    }
     qk_cuda_fail(d, "%s (found when waiting; with --profile every operation is waited for)",
                  cudaGetErrorString(status));
     cudaGetLastError();
@@ -385,6 +412,10 @@ static int start(struct qk_cuda *c, struct qk_err *err)
     cudaError_t status = cudaSetDevice(c->index);
     if (status == cudaSuccess)
         status = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
+    if (status == cudaSuccess)
+        status = cudaMalloc((void **)&c->strays, QK_CUDA_READERS * sizeof *c->strays);
+    if (status == cudaSuccess)
+        status = cudaMemsetAsync(c->strays, 0xff, QK_CUDA_READERS * sizeof *c->strays, c->stream);
     size_t left = 0, all = 0;
     if (status == cudaSuccess)
         status = cudaMemGetInfo(&left, &all);
@@ -418,9 +449,16 @@ void qk_cuda_close(struct qk_device *d)
         qk_cuda_gemm_close(d);
     for (int i = 0; i < QK_CUDA_SLOTS; i++)
         give(d, c->scratch[i].at, (int64_t)c->scratch[i].bytes);
+    cudaFree(c->strays);
     if (c->stream)
         cudaStreamDestroy(c->stream);
     free(c);
+}
+
+void qk_cuda_set_chunks(struct qk_device *d, int64_t squares, int64_t logits)
+{
+    qk_cuda_of(d)->most_squares = squares;
+    qk_cuda_of(d)->most_logits = logits;
 }
 
 const char *qk_cuda_version(void)

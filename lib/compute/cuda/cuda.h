@@ -17,6 +17,10 @@ struct qk_device *qk_cuda_open(int index, struct qk_err *err);
 void qk_cuda_close(struct qk_device *d);
 void qk_cuda_describe(const struct qk_device *d, char *text, int size);
 
+/* Bytes of scratch at once for squares (relu2_matmul) and for the loss's logits, 0: as usual. Tests
+ * make them small, so that small arrays are cut into chunks. */
+void qk_cuda_set_chunks(struct qk_device *d, int64_t squares, int64_t logits);
+
 /* "13.0", of the toolkit this was built with. */
 const char *qk_cuda_version(void);
 

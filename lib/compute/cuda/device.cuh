@@ -47,6 +47,14 @@ enum qk_cuda_slot {
     QK_CUDA_SLOTS,
 };
 
+/* Operations that read tokens. */
+enum qk_cuda_reader {
+    QK_CUDA_EMBED,
+    QK_CUDA_EMBED_BACK,
+    QK_CUDA_LOSS,
+    QK_CUDA_READERS,
+};
+
 struct qk_lt; /* gemm.cuh */
 
 struct qk_cuda {
@@ -62,6 +70,9 @@ struct qk_cuda {
         size_t bytes;
     } scratch[QK_CUDA_SLOTS];
     struct qk_lt *lt;
+    unsigned long long *strays;          /* device: see qk_cuda_strays */
+    int64_t vocabulary[QK_CUDA_READERS]; /* by reader, of its last call */
+    int64_t most_squares, most_logits;   /* bytes at once, qk_cuda_set_chunks; 0: as usual */
 };
 
 static inline struct qk_cuda *qk_cuda_of(struct qk_device *d)
@@ -85,6 +96,11 @@ bool qk_cuda_works(struct qk_device *d, cudaError_t status);
 /* Room on the device, 256-byte aligned, contents undefined, valid until the slot is asked for
  * again; NULL, with the failure kept, when it cannot be had. */
 void *qk_cuda_scratch(struct qk_device *d, enum qk_cuda_slot slot, int64_t bytes);
+
+/* A token outside the vocabulary of V is found by a kernel, which passes it by and tells the first
+ * of them by qk_stray; whoever waits next makes it the failure, a sentence with the token, its
+ * place and V. */
+unsigned long long *qk_cuda_strays(struct qk_device *d, enum qk_cuda_reader who, int64_t V);
 
 /* ---- arrays ---- */
 
@@ -192,6 +208,12 @@ template <> __device__ __forceinline__ float qk_round<float>(float x)
 template <> __device__ __forceinline__ bf16 qk_round<bf16>(float x)
 {
     return __float2bfloat16(x);
+}
+
+/* The token at place m, below 2^32, is none; any thread may say so, any number of times. */
+__device__ __forceinline__ void qk_stray(unsigned long long *strays, int64_t m, int32_t token)
+{
+    atomicMin(strays, (unsigned long long)m << 32 | (uint32_t)token);
 }
 
 /* N numbers moved as one: 16 bytes at most, where the address allows it. */

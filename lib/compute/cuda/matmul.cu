@@ -1,37 +1,230 @@
-#include "compute/cuda/device.cuh"
+/* Matrix products, and those of max(0, u)^2: squares are written to scratch, for as many rows at a
+ * time as fit there. */
+#include "compute/cuda/gemm.cuh"
 
-void qk_cuda_matmul(struct qk_device *d, struct qk_buf, struct qk_buf, struct qk_buf, struct qk_buf, int64_t, int64_t, int64_t)
+enum { THREADS = 256 };
+static const int64_t SQUARES = (int64_t)1 << 30; /* bytes */
+
+/* ---- squares and their gate ---- */
+
+/* max(0, u)^2, or dx times its derivative; NaN stays NaN. */
+template <bool BACK> __device__ __forceinline__ float relu2(float u, float dx)
 {
-    if (qk_cuda_begin(d, "matmul"))
-        qk_cuda_fail(d, "not written yet");
+    const float r = u < 0 ? 0 : u;
+    return BACK ? dx * (2 * r) : r * r;
 }
 
-void qk_cuda_matmul_dx(struct qk_device *d, struct qk_buf, struct qk_buf, struct qk_buf, bool, int64_t, int64_t, int64_t)
+/* A thread per pack of N; the last one number by number. */
+template <class T, int N, bool BACK>
+static __global__ void __launch_bounds__(THREADS) relu2_kernel(T *to, const T *u, int64_t n)
 {
-    if (qk_cuda_begin(d, "matmul_dx"))
-        qk_cuda_fail(d, "not written yet");
+    typedef qk_pack<T, N> pack;
+    const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * N;
+    if (at + N <= n) {
+        const pack from = *(const pack *)(u + at);
+        pack x = BACK ? *(const pack *)(to + at) : from;
+        for (int k = 0; k < N; k++)
+            x.at[k] = qk_round<T>(relu2<BACK>(qk_wide(from.at[k]), qk_wide(x.at[k])));
+        *(pack *)(to + at) = x;
+        return;
+    }
+    for (int64_t i = at; i < n; i++)
+        to[i] = qk_round<T>(relu2<BACK>(qk_wide(u[i]), BACK ? qk_wide(to[i]) : 0.0f));
 }
 
-void qk_cuda_matmul_dw(struct qk_device *d, struct qk_buf, struct qk_buf, struct qk_buf, int64_t, int64_t, int64_t)
+template <bool BACK, class T>
+static void relu2_all(struct qk_device *d, T *to, const T *u, int64_t n)
 {
-    if (qk_cuda_begin(d, "matmul_dw"))
-        qk_cuda_fail(d, "not written yet");
+    const int N = 16 / sizeof(T);
+    if (qk_cuda_packs<N>(to, N) && qk_cuda_packs<N>(u, N))
+        qk_cuda_launch(d, relu2_kernel<T, N, BACK>, qk_cuda_blocks(n, THREADS * N), THREADS, 0, to,
+                       u, n);
+    else
+        qk_cuda_launch(d, relu2_kernel<T, 1, BACK>, qk_cuda_blocks(n, THREADS), THREADS, 0, to, u,
+                       n);
 }
 
-void qk_cuda_relu2_matmul(struct qk_device *d, struct qk_buf, struct qk_buf, struct qk_buf, struct qk_buf, int64_t, int64_t, int64_t)
+/* Into scratch; NULL with the failure kept. */
+template <class T> static T *squared(struct qk_device *d, const T *u, int64_t n)
 {
-    if (qk_cuda_begin(d, "relu2_matmul"))
-        qk_cuda_fail(d, "not written yet");
+    T *to = (T *)qk_cuda_scratch(d, QK_CUDA_TILES, n * (int64_t)sizeof(T));
+    if (to)
+        relu2_all<false>(d, to, u, n);
+    return to;
 }
 
-void qk_cuda_relu2_matmul_dx(struct qk_device *d, struct qk_buf, struct qk_buf, struct qk_buf, struct qk_buf, int64_t, int64_t, int64_t)
+/* Rows of K numbers whose squares fit, of M: from the shape alone. */
+template <class T> static int64_t rows_at_once(struct qk_device *d, int64_t M, int64_t K)
 {
-    if (qk_cuda_begin(d, "relu2_matmul_dx"))
-        qk_cuda_fail(d, "not written yet");
+    const int64_t most = qk_cuda_of(d)->most_squares;
+    const int64_t fit = (most ? most : SQUARES) / (K * (int64_t)sizeof(T));
+    const int64_t rows = fit >= 128 ? fit / 128 * 128 : fit > 0 ? fit : 1;
+    return rows < M ? rows : M;
 }
 
-void qk_cuda_relu2_matmul_dw(struct qk_device *d, struct qk_buf, struct qk_buf, struct qk_buf, int64_t, int64_t, int64_t)
+/* ---- what the three products are, of activations of type T ---- */
+
+template <class T> static const enum qk_cuda_type TYPE = qk_cuda_type_of<T>::value;
+
+/* y = base + x w^T */
+template <class T>
+static struct qk_cuda_product forward(T *y, const T *base, const T *x, const T *w, int64_t M,
+                                      int64_t N, int64_t K)
 {
-    if (qk_cuda_begin(d, "relu2_matmul_dw"))
-        qk_cuda_fail(d, "not written yet");
+    struct qk_cuda_product p = {};
+    p.tb = true;
+    p.M = M, p.N = N, p.K = K, p.count = 1;
+    p.alpha = 1, p.beta = base ? 1 : 0;
+    p.in = p.out = TYPE<T>;
+    p.A = x, p.B = w, p.C = base, p.D = y;
+    p.lda = p.ldb = K, p.ldc = N;
+    return p;
+}
+
+/* dx = dy w, or += */
+template <class T>
+static struct qk_cuda_product to_input(T *dx, const T *dy, const T *w, bool add, int64_t M,
+                                       int64_t N, int64_t K)
+{
+    struct qk_cuda_product p = {};
+    p.M = M, p.N = K, p.K = N, p.count = 1;
+    p.alpha = 1, p.beta = add ? 1 : 0;
+    p.in = p.out = TYPE<T>;
+    p.A = dy, p.B = w, p.C = p.D = dx;
+    p.lda = N, p.ldb = p.ldc = K;
+    return p;
+}
+
+/* dw += dy^T x, of whichever type gradients have */
+template <class T>
+static struct qk_cuda_product to_weight(struct qk_device *d, struct qk_buf dw, const T *dy,
+                                        const T *x, int64_t M, int64_t N, int64_t K)
+{
+    struct qk_cuda_product p = {};
+    p.ta = true;
+    p.M = N, p.N = K, p.K = M, p.count = 1;
+    p.alpha = p.beta = 1;
+    p.in = TYPE<T>;
+    p.out = qk_cuda_is_bf16(dw) ? QK_CUDA_BF16 : QK_CUDA_F32;
+    p.D = qk_cuda_is_bf16(dw) ? (void *)qk_cuda_at<bf16>(d, dw) : qk_cuda_at<float>(d, dw);
+    p.A = dy, p.B = x, p.C = p.D;
+    p.lda = N, p.ldb = p.ldc = K;
+    return p;
+}
+
+static int64_t width(enum qk_cuda_type type)
+{
+    return type == QK_CUDA_BF16 ? 2 : 4;
+}
+
+/* The whole product counted, with `others` more arrays like the result. */
+static void end(struct qk_device *d, const struct qk_cuda_product *p, int others)
+{
+    const double M = (double)p->M, N = (double)p->N, K = (double)p->K;
+    qk_cuda_end(d, QK_CLASS_MATMUL, 2 * M * N * K,
+                (M * K + K * N) * (double)width(p->in) +
+                    (1 + others) * M * N * (double)width(p->out));
+}
+
+/* ---- the operations ---- */
+
+void qk_cuda_matmul(struct qk_device *d, struct qk_buf y, struct qk_buf base, struct qk_buf x,
+                    struct qk_buf w, int64_t M, int64_t N, int64_t K)
+{
+    if (!qk_cuda_begin(d, "matmul"))
+        return;
+    qk_cuda_by_type(x, [&](auto zero) {
+        typedef decltype(zero) T;
+        const struct qk_cuda_product p =
+            forward<T>(qk_cuda_at<T>(d, y), qk_cuda_at<T>(d, base), qk_cuda_at<T>(d, x),
+                       qk_cuda_at<T>(d, w), M, N, K);
+        qk_cuda_gemm(d, &p);
+        end(d, &p, !qk_is_none(base));
+    });
+}
+
+void qk_cuda_matmul_dx(struct qk_device *d, struct qk_buf dx, struct qk_buf dy, struct qk_buf w,
+                       bool add, int64_t M, int64_t N, int64_t K)
+{
+    if (!qk_cuda_begin(d, "matmul_dx"))
+        return;
+    qk_cuda_by_type(dy, [&](auto zero) {
+        typedef decltype(zero) T;
+        const struct qk_cuda_product p = to_input<T>(qk_cuda_at<T>(d, dx), qk_cuda_at<T>(d, dy),
+                                                     qk_cuda_at<T>(d, w), add, M, N, K);
+        qk_cuda_gemm(d, &p);
+        end(d, &p, add);
+    });
+}
+
+void qk_cuda_matmul_dw(struct qk_device *d, struct qk_buf dw, struct qk_buf dy, struct qk_buf x,
+                       int64_t M, int64_t N, int64_t K)
+{
+    if (!qk_cuda_begin(d, "matmul_dw"))
+        return;
+    qk_cuda_by_type(x, [&](auto zero) {
+        typedef decltype(zero) T;
+        const struct qk_cuda_product p =
+            to_weight<T>(d, dw, qk_cuda_at<T>(d, dy), qk_cuda_at<T>(d, x), M, N, K);
+        qk_cuda_gemm(d, &p);
+        end(d, &p, 1);
+    });
+}
+
+void qk_cuda_relu2_matmul(struct qk_device *d, struct qk_buf y, struct qk_buf base, struct qk_buf u,
+                          struct qk_buf w, int64_t M, int64_t N, int64_t K)
+{
+    if (!qk_cuda_begin(d, "relu2_matmul"))
+        return;
+    qk_cuda_by_type(u, [&](auto zero) {
+        typedef decltype(zero) T;
+        const int64_t rows = rows_at_once<T>(d, M, K);
+        const T *w_at = qk_cuda_at<T>(d, w);
+        struct qk_cuda_product p = {};
+        for (int64_t m = 0; m < M; m += rows) {
+            const int64_t these = m + rows < M ? rows : M - m;
+            const T *x = squared(d, qk_cuda_at<T>(d, qk_at(u, m * K)), these * K);
+            p = forward<T>(qk_cuda_at<T>(d, qk_at(y, m * N)), qk_cuda_at<T>(d, qk_at(base, m * N)),
+                           x, w_at, these, N, K);
+            qk_cuda_gemm(d, &p);
+        }
+        p.M = M;
+        end(d, &p, !qk_is_none(base));
+    });
+}
+
+void qk_cuda_relu2_matmul_dx(struct qk_device *d, struct qk_buf du, struct qk_buf dy,
+                             struct qk_buf w, struct qk_buf u, int64_t M, int64_t N, int64_t K)
+{
+    if (!qk_cuda_begin(d, "relu2_matmul_dx"))
+        return;
+    qk_cuda_by_type(u, [&](auto zero) {
+        typedef decltype(zero) T;
+        T *to = qk_cuda_at<T>(d, du);
+        const struct qk_cuda_product p =
+            to_input<T>(to, qk_cuda_at<T>(d, dy), qk_cuda_at<T>(d, w), false, M, N, K);
+        qk_cuda_gemm(d, &p);
+        relu2_all<true>(d, to, qk_cuda_at<T>(d, u), M * K);
+        end(d, &p, 1);
+    });
+}
+
+void qk_cuda_relu2_matmul_dw(struct qk_device *d, struct qk_buf dw, struct qk_buf dy,
+                             struct qk_buf u, int64_t M, int64_t N, int64_t K)
+{
+    if (!qk_cuda_begin(d, "relu2_matmul_dw"))
+        return;
+    qk_cuda_by_type(u, [&](auto zero) {
+        typedef decltype(zero) T;
+        const int64_t rows = rows_at_once<T>(d, M, K);
+        struct qk_cuda_product p = {};
+        for (int64_t m = 0; m < M; m += rows) {
+            const int64_t these = m + rows < M ? rows : M - m;
+            const T *x = squared(d, qk_cuda_at<T>(d, qk_at(u, m * K)), these * K);
+            p = to_weight<T>(d, dw, qk_cuda_at<T>(d, qk_at(dy, m * N)), x, these, N, K);
+            qk_cuda_gemm(d, &p);
+        }
+        p.K = M;
+        end(d, &p, 1);
+    });
 }
