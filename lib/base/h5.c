@@ -15,12 +15,16 @@
 static void start(void)
 {
     static bool started;
+    static _Thread_local bool silent; /* where HDF5 knows threads, each has errors of its own */
+    if (!started)
+        H5dont_atexit(); /* a file that could not be closed must not be closed again at exit */
+    if (!silent)
+        H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    silent = true;
     if (started)
         return;
     started = true;
-    H5dont_atexit(); /* a file that could not be closed must not be closed again at exit */
     H5open();
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     H5Zregister(qk_h5_zstd_class());
 }
 

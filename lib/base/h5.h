@@ -6,7 +6,8 @@
  * float in the file and float in memory (rounded to nearest, ties to even, when written).
  * Every failure is one sentence "PATH: OBJECT reason"; HDF5's own error stack is silenced.
  *
- * A handle belongs to one thread at a time.
+ * A handle belongs to one thread at a time, and so does the library: HDF5 need not have been built
+ * for threads.
  */
 #ifndef QK_BASE_H5_H
 #define QK_BASE_H5_H

@@ -163,31 +163,48 @@ int qk_optimizer_step(struct qk_optimizer *o, struct qk_buf weights, struct qk_b
 
 /* ---- in checkpoints ---- */
 
-/* The moments of one tensor: where they are, and what they are called. */
+/* The moments of one tensor: where they are, on the device and in a copy of the state (which is
+ * `first`, then `second`), and what they are called. */
 struct moment {
     const char *letter;
     struct qk_buf at;
+    int64_t offset;
 };
 
 static int moments_of(const struct qk_optimizer *o, int i, struct moment to[2])
 {
     const struct qk_param *param = &o->params->at[i];
+    const int64_t at = param->offset, second = o->second_at[i];
     if (param->group == QK_GROUP_MUON) {
-        to[0] = (struct moment){"b", qk_at(o->first, param->offset)};
+        to[0] = (struct moment){"b", qk_at(o->first, at), at};
         return 1;
     }
     if (!has_moments(param))
         return 0;
-    to[0] = (struct moment){"m", qk_at(o->first, param->offset)};
-    to[1] = (struct moment){"v", qk_at(o->second, o->second_at[i])};
+    to[0] = (struct moment){"m", qk_at(o->first, at), at};
+    to[1] = (struct moment){"v", qk_at(o->second, second), o->params->trained + second};
     return 2;
 }
 
+void qk_optimizer_take(struct qk_optimizer *o, struct qk_moments *to)
+{
+    const int64_t first = o->params->trained;
+    to->updates = o->updates;
+    if (!to->copy || !o->updates)
+        return;
+    o->d->ops->get(o->d, to->copy, o->first, first);
+    o->d->ops->get(o->d, to->copy + first, o->second, qk_optimizer_state_size(o->params) - first);
+}
+
 static int write_moment(struct qk_optimizer *o, const struct qk_param *param,
-                        const struct moment *moment, struct qk_h5 *file, struct qk_err *err)
+                        const struct moment *moment, const float *copy, struct qk_h5 *file,
+                        struct qk_err *err)
 {
     char path[MOST_PATH];
     snprintf(path, sizeof path, "/optim/%s/%s", param->name, moment->letter);
+    if (copy)
+        return qk_h5_write(file, path, QK_F32, param->rank, param->dims, QK_F32,
+                           copy + moment->offset, QK_PLAIN, err);
     float *values = qk_alloc((size_t)param->count, sizeof *values);
     o->d->ops->get(o->d, values, moment->at, param->count);
     int bad =
@@ -217,18 +234,19 @@ static int read_moment(struct qk_optimizer *o, const struct qk_param *param,
     return bad;
 }
 
-int qk_optimizer_write(struct qk_optimizer *o, struct qk_h5 *file, struct qk_err *err)
+int qk_optimizer_write(struct qk_optimizer *o, const struct qk_moments *taken, struct qk_h5 *file,
+                       struct qk_err *err)
 {
-    if (o->updates == 0) /* all zero, as they are where there is no /optim */
+    if (taken->updates == 0) /* all zero, as they are where there is no /optim */
         return 0;
     if (qk_h5_make_group(file, "/optim", err) != 0 ||
-        qk_h5_put_int(file, "/optim", "adamw_updates", o->updates, err) != 0)
+        qk_h5_put_int(file, "/optim", "adamw_updates", taken->updates, err) != 0)
         return -1;
     for (int i = 0; i < o->params->count; i++) {
         struct moment moments[2];
         int n = moments_of(o, i, moments);
         for (int k = 0; k < n; k++)
-            if (write_moment(o, &o->params->at[i], &moments[k], file, err) != 0)
+            if (write_moment(o, &o->params->at[i], &moments[k], taken->copy, file, err) != 0)
                 return -1;
     }
     return 0;

@@ -25,8 +25,19 @@ void qk_optimizer_free(struct qk_optimizer *o);
 int qk_optimizer_step(struct qk_optimizer *o, struct qk_buf weights, struct qk_buf gradients,
                       double factor, double *norm, struct qk_err *err);
 
-/* Nothing is written before the first update: no /optim means zero moments. */
-int qk_optimizer_write(struct qk_optimizer *o, struct qk_h5 *file, struct qk_err *err);
+/* The state at one moment, for a checkpoint.  Without a copy its numbers are still on the device
+ * and must be written before the next step. */
+struct qk_moments {
+    int64_t updates;
+    float *copy; /* room of qk_optimizer_state_size numbers on the host, the caller's; or NULL */
+};
+/* Fill *to; to->copy, where there is one, once the device has been waited for. */
+void qk_optimizer_take(struct qk_optimizer *o, struct qk_moments *to);
+
+/* Nothing is written before the first update: no /optim means zero moments.  With a copy the
+ * device is not touched: another thread may use it meanwhile. */
+int qk_optimizer_write(struct qk_optimizer *o, const struct qk_moments *taken, struct qk_h5 *file,
+                       struct qk_err *err);
 int qk_optimizer_read(struct qk_optimizer *o, struct qk_h5 *file, struct qk_err *err);
 
 /* Floats of state: twice the AdamW parameters and once the Muon ones. */

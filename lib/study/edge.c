@@ -345,33 +345,7 @@ int qk_edge_load(struct qk_edge *e, struct qk_model *m, struct qk_optimizer *opt
     return bad;
 }
 
-/* ---- saving ---- */
-
-static int put_weights(struct qk_device *d, struct qk_model *m, struct qk_h5 *file, bool bf16,
-                       int zstd, struct qk_err *err)
-{
-    const struct qk_params *p = qk_model_params(m);
-    int bad = 0;
-    for (int i = 0; !bad && i < p->count; i++) {
-        const struct qk_param *param = &p->at[i];
-        float *values = qk_alloc((size_t)param->count, sizeof *values);
-        d->ops->get(d, values, qk_at(qk_model_weights(m), param->offset), param->count);
-        bad = d->ops->sync(d, err) != 0 || qk_checkpoint_put(file, param, values, bf16, zstd, err);
-        free(values);
-    }
-    return bad ? -1 : 0;
-}
-
-static int put_position(const struct qk_edge *e, struct qk_h5 *file, struct qk_err *err)
-{
-    return qk_h5_make_group(file, "/train", err) != 0 ||
-                   qk_h5_put_int(file, "/train", "windows", e->windows, err) != 0 ||
-                   qk_h5_put_text(file, "/train", "data_sha256", e->data_sha256, err) != 0
-               ? -1
-               : 0;
-}
-
-static int put_identity(const struct qk_edge *e, struct qk_h5 *file, struct qk_err *err)
+int qk_edge_put_identity(const struct qk_edge *e, struct qk_h5 *file, struct qk_err *err)
 {
     return qk_h5_make_group(file, "/edge", err) != 0 ||
                    qk_h5_put_text(file, "/edge", "from_sha256", e->from_sha256, err) != 0 ||
@@ -382,33 +356,6 @@ static int put_identity(const struct qk_edge *e, struct qk_h5 *file, struct qk_e
                    qk_h5_put_int(file, "/edge", "last_step", e->last_step, err) != 0
                ? -1
                : 0;
-}
-
-int qk_edge_save(struct qk_edge *e, struct qk_device *d, struct qk_model *m,
-                 struct qk_optimizer *optimizer, bool partial, struct qk_err *err)
-{
-    const struct qk_train_options *o = e->o;
-    const struct qk_checkpoint_head head = {.config = &e->config,
-                                            .step = e->step,
-                                            .tokens_seen = e->tokens_seen,
-                                            .eot = e->eot,
-                                            .probe = e->probe,
-                                            .n_seq = e->n_seq,
-                                            .T = e->T_probe,
-                                            .tokenizer = &e->tokenizer};
-    const bool bf16 = o->bf16 && !partial, state = partial || !(o->weights_only || o->bf16);
-    struct qk_h5 *file =
-        qk_checkpoint_create(partial ? e->partial : o->out, &head, o->provenance, err);
-    if (!file)
-        return -1;
-    if (put_weights(d, m, file, bf16, partial ? QK_PLAIN : o->zstd, err) != 0 ||
-        (state && optimizer && qk_optimizer_write(optimizer, file, err) != 0) ||
-        (state && put_position(e, file, err) != 0) ||
-        (partial && put_identity(e, file, err) != 0)) {
-        qk_h5_discard(file);
-        return -1;
-    }
-    return qk_h5_commit(file, err);
 }
 
 const char *qk_edge_last_good(const struct qk_edge *e)

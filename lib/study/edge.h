@@ -41,9 +41,8 @@ void qk_edge_close(struct qk_edge *e);
 int qk_edge_load(struct qk_edge *e, struct qk_model *m, struct qk_optimizer *optimizer,
                  struct qk_err *err);
 
-/* Write B.partial, or B.  `optimizer` may be NULL when nothing was trained. */
-int qk_edge_save(struct qk_edge *e, struct qk_device *d, struct qk_model *m,
-                 struct qk_optimizer *optimizer, bool partial, struct qk_err *err);
+/* Group /edge of B.partial. */
+int qk_edge_put_identity(const struct qk_edge *e, struct qk_h5 *file, struct qk_err *err);
 
 /* "runs/b.h5.partial", A's path or "none": the last checkpoint that is good, for sentences. */
 const char *qk_edge_last_good(const struct qk_edge *e);

@@ -17,6 +17,7 @@
 #include "study/eval.h"
 #include "study/keys.h"
 #include "study/plan.h"
+#include "study/saver.h"
 #include "study/trainlog.h"
 
 struct trainer {
@@ -25,6 +26,7 @@ struct trainer {
     struct qk_edge edge;
     struct qk_model *model;
     struct qk_optimizer *optimizer;
+    struct qk_saver *saver;
     struct qk_split train, val;
     struct qk_order order;
     int64_t micro_batch, val_windows;
@@ -107,6 +109,7 @@ static int make_model(struct trainer *t, struct qk_err *err)
     t->targets = qk_alloc(rows, sizeof *t->targets);
     t->nll = qk_alloc(rows, sizeof *t->nll);
     t->flops_per_token = qk_cost_of(&e->config, t->micro_batch, t->o->recompute).flops_per_token;
+    t->saver = qk_saver_create(e, t->d, t->model, t->optimizer);
     return qk_edge_load(e, t->model, t->optimizer, err);
 }
 
@@ -133,6 +136,14 @@ static int open_logs(struct trainer *t, struct qk_err *err)
 
 /* ---- looking on the way ---- */
 
+/* The last checkpoint that is good, for sentences; one that is being written counts when it is
+ * there. */
+static const char *last_good(struct trainer *t)
+{
+    qk_saver_wait(t->saver, &(struct qk_err){{0}});
+    return qk_edge_last_good(&t->edge);
+}
+
 static int validate(struct trainer *t, struct qk_loss *loss, struct qk_err *err)
 {
     const int64_t T = t->edge.config.seq_len;
@@ -140,12 +151,12 @@ static int validate(struct trainer *t, struct qk_loss *loss, struct qk_err *err)
         .split = &t->val, .T = T, .micro_batch = t->micro_batch, .max_tokens = t->val_windows * T};
     if (qk_eval_loss(loss, t->model, &plan, err) != 0)
         return qk_fail_in(err, "validation at step %" PRId64 " (last good checkpoint: %s): ",
-                          t->edge.step, qk_edge_last_good(&t->edge));
+                          t->edge.step, last_good(t));
     if (isfinite(loss->mean))
         return 0;
     return qk_fail(err,
                    "step %" PRId64 ": the validation loss is not finite; last good checkpoint: %s",
-                   t->edge.step, qk_edge_last_good(&t->edge));
+                   t->edge.step, last_good(t));
 }
 
 static int dump_keys(struct trainer *t, struct qk_err *err)
@@ -160,10 +171,12 @@ static int dump_keys(struct trainer *t, struct qk_err *err)
     keys.step = e->step;
     keys.tokens_seen = e->tokens_seen;
     char *path = qk_format("%s/keys-%012" PRId64 ".h5", t->o->keys_dir, e->tokens_seen);
-    int bad = qk_keys_write(&keys, path, t->o->provenance, err);
+    /* HDF5 belongs to one thread at a time (saver.h): of all that a step does only this uses it. */
+    int bad =
+        qk_saver_wait(t->saver, err) != 0 || qk_keys_write(&keys, path, t->o->provenance, err) != 0;
     free(path);
     qk_keys_free(&keys);
-    return bad ? bad : qk_model_set_length(t->model, e->config.seq_len, err);
+    return bad ? -1 : qk_model_set_length(t->model, e->config.seq_len, err);
 }
 
 /* What the points ask for after the step that began at `before` (-1: the very beginning); adds to
@@ -231,7 +244,7 @@ static int fail_nonfinite_loss(struct trainer *t, struct qk_err *err)
         snprintf(place, sizeof place, "layer %d", layer);
     return qk_fail(
         err, "step %" PRId64 ": the loss is not finite, first in %s; last good checkpoint: %s",
-        t->edge.step + 1, place, qk_edge_last_good(&t->edge));
+        t->edge.step + 1, place, last_good(t));
 }
 
 /* The loss was finite: name the first tensor whose gradient is not. */
@@ -256,7 +269,7 @@ static int fail_nonfinite_gradient(struct trainer *t, struct qk_err *err)
     }
     return qk_fail(
         err, "step %" PRId64 ": the gradient is not finite, first in %s; last good checkpoint: %s",
-        t->edge.step + 1, name, qk_edge_last_good(&t->edge));
+        t->edge.step + 1, name, last_good(t));
 }
 
 /* Gradients of the whole batch, in micro-batches; *loss is its mean. */
@@ -361,19 +374,19 @@ static int add_timing(struct trainer *t, struct qk_err *err)
 }
 
 /* The log first: a checkpoint never runs ahead of it. */
-static int save_partial(struct trainer *t, struct qk_err *err)
+static int save_partial(struct trainer *t, enum qk_save how, struct qk_err *err)
 {
-    if ((t->log && qk_trainlog_sync(t->log, err) != 0) ||
-        qk_edge_save(&t->edge, t->d, t->model, t->optimizer, true, err) != 0)
+    if ((t->log && qk_trainlog_sync(t->log, err) != 0) || qk_saver_save(t->saver, how, err) != 0)
         return -1;
     return add_timing(t, err);
 }
 
 static int finish(struct trainer *t, struct qk_err *err)
 {
-    if (add_timing(t, err) != 0 || (t->log && qk_trainlog_publish(t->log, err) != 0) ||
+    if (qk_saver_wait(t->saver, err) != 0 || add_timing(t, err) != 0 ||
+        (t->log && qk_trainlog_publish(t->log, err) != 0) ||
         (t->timing && qk_trainlog_publish(t->timing, err) != 0) ||
-        qk_edge_save(&t->edge, t->d, t->model, t->optimizer, false, err) != 0)
+        qk_saver_save(t->saver, QK_SAVE_WHOLE, err) != 0)
         return -1;
     unlink(t->edge.partial);
     char *leftover = qk_format("%s.tmp", t->edge.partial); /* of a run that was killed saving it */
@@ -387,16 +400,16 @@ static enum qk_train_end run_steps(struct trainer *t, struct qk_err *err)
     struct qk_edge *e = &t->edge;
     while (e->step < e->last_step) {
         if (t->o->stop && *t->o->stop) {
-            if (save_partial(t, err) != 0)
+            if (save_partial(t, QK_SAVE_PARTIAL, err) != 0)
                 return QK_TRAIN_FAILED;
             qk_fail(err, "stopped after step %" PRId64 "; the same command goes on from %s",
                     e->step, e->partial);
             return QK_TRAIN_STOPPED;
         }
-        if (one_step(t, err) != 0)
+        if (one_step(t, err) != 0 || qk_saver_check(t->saver, err) != 0)
             return QK_TRAIN_FAILED;
         if (e->step < e->last_step && qk_now() - t->saved_at >= 60 * t->o->autosave_minutes &&
-            save_partial(t, err) != 0)
+            save_partial(t, QK_SAVE_BEHIND, err) != 0)
             return QK_TRAIN_FAILED;
     }
     return finish(t, err) == 0 ? QK_TRAIN_DONE : QK_TRAIN_FAILED;
@@ -429,6 +442,7 @@ enum qk_train_end qk_train_run(struct qk_device *d, const struct qk_train_option
     t->o = o;
     enum qk_train_end end = run(t, err);
     qk_progress_end(&t->progress);
+    qk_saver_free(t->saver);
     /* Without a partial checkpoint nothing can go on from the partial log. */
     const bool over =
         end == QK_TRAIN_DONE || (t->edge.partial && access(t->edge.partial, F_OK) != 0);

@@ -18,6 +18,14 @@ static int in_folder(void **state)
     return 0;
 }
 
+/* The same with memory that is not the host's: checkpoints on the way are written behind. */
+static int in_folder_apart(void **state)
+{
+    in_folder(state);
+    device->apart = true;
+    return 0;
+}
+
 static char said[1024];
 
 static void hear(void *self, const char *text)
@@ -397,5 +405,13 @@ int main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(plan_of_published_sizes),
     };
-    return cmocka_run_group_tests(tests, in_folder, tiny_end_device);
+    const struct CMUnitTest apart[] = {
+        cmocka_unit_test(an_edge_can_be_cut_anywhere),
+        cmocka_unit_test(an_interrupted_edge_goes_on),
+        cmocka_unit_test(another_command_is_refused),
+        cmocka_unit_test(weights_alone_are_a_start),
+        cmocka_unit_test(divergence_stops),
+    };
+    return cmocka_run_group_tests(tests, in_folder, tiny_end_device) +
+           cmocka_run_group_tests(apart, in_folder_apart, tiny_end_device);
 }
