@@ -1,6 +1,6 @@
 # What has to be there: Debian's names, one list, and the sentence said when something is not.
 
-PACKAGES := gcc libc6-dev pkg-config \
+PACKAGES := gcc g++ libc6-dev pkg-config \
     libhdf5-dev hdf5-tools libzstd-dev zlib1g-dev liblzma-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev \
     libopenblas-openmp-dev gnuplot-nox fonts-dejavu-core jq libcmocka-dev bats xz-utils zstd
 # Only for these goals, and only installed when they are asked for together with deps.

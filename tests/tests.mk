@@ -1,4 +1,5 @@
-# Tests.  tests/run finds them by name: tests/unit/test_*.c (cmocka), tests/{cli,house,pipeline}/*.bats.
+# Tests.  tests/run finds them by name: tests/unit/test_*.c (cmocka), tests/{cli,house,pipeline}/*.bats,
+# tests/cuda/test_*.c (cmocka, over the emulated card), tests/emulation/test_*.cc (the emulation's own).
 
 TESTS ?=
 needs_tests = @for need in cmocka.h:libcmocka-dev; do \
@@ -15,6 +16,8 @@ $(UNIT_TESTS): | test-tools
 $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%.o,$(wildcard tests/unit/test_*.c)): QK_CPPFLAGS += -Itests -Itests/unit
 $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%.o,$(wildcard tests/unit/test_*.c)): | test-tools
 
+include tests/emulation/emulation.mk
+
 # Makes the small HDF5 files, whole or wrong in one way, that tests/cli works on.
 MAKE_INPUT := $(BUILD)/tests/make_input
 $(MAKE_INPUT): $(BUILD)/tests/cli/make_input.o $(BUILD)/libqk.a
@@ -29,14 +32,14 @@ $(BENCHES): $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libqk.a
 	$(call say,LD)$(CC) $(QK_CFLAGS) $(LDFLAGS) $^ $(QK_LIBS) -o $@
 
 .PHONY: check
-check: test-tools bin $(UNIT_TESTS) $(MAKE_INPUT) $(BENCHES)
+check: test-tools bin $(UNIT_TESTS) $(CUDA_TESTS) $(EMULATION_TESTS) $(EMULATED_PROGRAMS) $(MAKE_INPUT) $(BENCHES)
 	@tests/run $(BUILD) $(TESTS)
 
 # The pipeline and the house rules are the same under sanitizers, and slow: left out.
 .PHONY: check-sanitize
 check-sanitize:
 	+@$(MAKE) --no-print-directory SANITIZE=address,undefined DEBUG=1 \
-	    TESTS="$(or $(TESTS),$(wildcard tests/unit/test_*.c tests/cli/*.bats))" check
+	    TESTS="$(or $(TESTS),$(wildcard tests/unit/test_*.c tests/cuda/test_*.c tests/emulation/test_*.cc tests/cli/*.bats))" check
 
 # Valgrind knows no AVX-512, so for a plainer processor; libraries choose their kernels by what it shows.
 .PHONY: check-valgrind
