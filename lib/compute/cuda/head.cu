@@ -1,9 +1,10 @@
 /* QK-Norm and RoPE: what happens to a query or key head between its projection and attention.
  *
- * A lane holds PAIRS pairs of numbers that turn together, so a rotation never leaves it; the 1 to 16
- * neighbouring lanes of a head (a power of two) meet in the sum of squares alone.  Where heads lie
- * on packs of PAIRS they are read so, else number by number.  The angles are four times as wide as a
- * bf16 head: half of them are read, and they stay in the nearest cache for the heads of a row. */
+ * A lane holds PAIRS pairs of numbers that turn together, so a rotation never leaves it; the 1 to
+ * 16 neighbouring lanes of a head (a power of two) meet in the sum of squares alone.  Where heads
+ * lie on packs of PAIRS they are read so, else number by number.  The angles are four times as wide
+ * as a bf16 head: half of them are read, and they stay in the nearest cache for the heads of a row.
+ */
 #include "compute/cuda/rows.cuh"
 
 enum {
@@ -265,8 +266,7 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 /* to += all n partial sums, for one gain for all numbers. */
-static __global__ void __launch_bounds__(1024)
-    add_all(float *to, const float *partial, int64_t n)
+static __global__ void __launch_bounds__(1024) add_all(float *to, const float *partial, int64_t n)
 {
     __shared__ double room[QK_WARP];
     double sum = 0;
@@ -356,8 +356,8 @@ void qk_cuda_head_prepare_back(struct qk_device *d, struct qk_buf dx_, struct qk
     const float *angles = s.rotate ? qk_cuda_at<float>(d, angles_) : NULL;
     float *dgain = s.normalise ? qk_cuda_at<float>(d, dgain_) : NULL, *partial = NULL;
     if (dgain)
-        partial = (float *)qk_cuda_scratch(d, QK_CUDA_PARTIAL,
-                                           blocks * s.hd * (int64_t)sizeof *partial);
+        partial =
+            (float *)qk_cuda_scratch(d, QK_CUDA_PARTIAL, blocks * s.hd * (int64_t)sizeof *partial);
     qk_cuda_by_type(x_, [&](auto t) {
         using T = decltype(t);
         T *dx = qk_cuda_at<T>(d, dx_);

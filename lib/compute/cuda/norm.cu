@@ -1,8 +1,8 @@
 /* RMSNorm (Zhang and Sennrich 2019).
  *
- * A team of whole warps holds a row in registers, in packs of 16 bytes: each array passes once.  Rows
- * that are too long or do not lie on 16 bytes are walked number by number, a warp to a row.
- * A block is (threads of a team, teams). */
+ * A team of whole warps holds a row in registers, in packs of 16 bytes: each array passes once.
+ * Rows that are too long or do not lie on 16 bytes are walked number by number, a warp to a row. A
+ * block is (threads of a team, teams). */
 #include "compute/cuda/rows.cuh"
 
 enum {
@@ -191,9 +191,8 @@ static __global__ void __launch_bounds__(THREADS)
 /* A column per thread, rows PARTIAL_ROWS * blockIdx.y and on. */
 template <class T>
 static __global__ void __launch_bounds__(THREADS)
-    gain_back_walked(float *__restrict__ partial, const T *__restrict__ dy,
-                     const T *__restrict__ x, const float *__restrict__ rstd, int64_t M, int64_t N,
-                     int64_t blocks)
+    gain_back_walked(float *__restrict__ partial, const T *__restrict__ dy, const T *__restrict__ x,
+                     const float *__restrict__ rstd, int64_t M, int64_t N, int64_t blocks)
 {
     const int64_t i = (int64_t)(blockIdx.x / blocks) * THREADS + threadIdx.x;
     const int64_t k = blockIdx.x % blocks;
@@ -245,8 +244,8 @@ void qk_cuda_rmsnorm(struct qk_device *d, struct qk_buf y_, struct qk_buf rstd_,
                            M, N);
         } else {
             const dim3 block = block_of(QK_WARP, THREADS);
-            qk_cuda_launch(d, norm_walked<T>, grid_of(M, block), block, 0, y, rstd, x, gain, eps,
-                           M, N);
+            qk_cuda_launch(d, norm_walked<T>, grid_of(M, block), block, 0, y, rstd, x, gain, eps, M,
+                           N);
         }
         const double n = (double)M * (double)N;
         qk_cuda_end(d, QK_CLASS_NORM, 4 * n, 2 * n * sizeof(T));
@@ -269,8 +268,8 @@ static void back_held(struct qk_device *d, const struct back *b, T *dx, const T 
     const int64_t teams = qk_cuda_blocks(b->M, rows);
     float *partial = NULL;
     if (b->dgain)
-        partial = (float *)qk_cuda_scratch(d, QK_CUDA_PARTIAL,
-                                           teams * b->N * (int64_t)sizeof *partial);
+        partial =
+            (float *)qk_cuda_scratch(d, QK_CUDA_PARTIAL, teams * b->N * (int64_t)sizeof *partial);
     const dim3 block = block_of(team_of(b->N, P, PACKS_BACK), THREADS_BACK);
     qk_cuda_launch(d, norm_back_held<T, P>, grid_of(teams, block), block, 0, dx, partial, dy, x,
                    b->gain, b->rstd, b->M, b->N, rows);
@@ -287,11 +286,10 @@ static void back_walked(struct qk_device *d, const struct back *b, T *dx, const 
     if (!b->dgain)
         return;
     const int64_t blocks = qk_cuda_blocks(b->M, PARTIAL_ROWS);
-    float *partial = (float *)qk_cuda_scratch(d, QK_CUDA_PARTIAL,
-                                              blocks * b->N * (int64_t)sizeof *partial);
-    qk_cuda_launch(d, gain_back_walked<T>,
-                   dim3((unsigned)(blocks * qk_cuda_blocks(b->N, THREADS))), THREADS, 0, partial,
-                   dy, x, b->rstd, b->M, b->N, blocks);
+    float *partial =
+        (float *)qk_cuda_scratch(d, QK_CUDA_PARTIAL, blocks * b->N * (int64_t)sizeof *partial);
+    qk_cuda_launch(d, gain_back_walked<T>, dim3((unsigned)(blocks * qk_cuda_blocks(b->N, THREADS))),
+                   THREADS, 0, partial, dy, x, b->rstd, b->M, b->N, blocks);
     qk_cuda_add_partials(d, b->dgain, partial, blocks, b->N);
 }
 
