@@ -20,6 +20,9 @@ void qk_cuda_describe(const struct qk_device *d, char *text, int size);
 /* Bytes of scratch at once for squares (relu2_matmul) and for the loss's logits, 0: as usual. Tests
  * make them small, so that small arrays are cut into chunks. */
 void qk_cuda_set_chunks(struct qk_device *d, int64_t squares, int64_t logits);
+/* Muon's: bytes of scratch at once, and the tiles that the first row of blocks of a symmetric
+ * product must have for it to be cut into such rows. */
+void qk_cuda_set_muon(struct qk_device *d, int64_t most_bytes, int64_t least_tiles);
 
 /* "13.0", of the toolkit this was built with. */
 const char *qk_cuda_version(void);

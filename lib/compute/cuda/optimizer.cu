@@ -1,13 +1,132 @@
+/* Gradient norm and AdamW. */
 #include "compute/cuda/device.cuh"
 
-void qk_cuda_grad_norm(struct qk_device *d, struct qk_buf, struct qk_buf, int64_t, float)
+#include <math.h>
+
+enum { THREADS = 256, PACK = 4 };
+enum { BLOCK = 1 << 15 };     /* numbers in one partial sum of the norm */
+enum { LAST_THREADS = 1024 }; /* of the block that adds the partial sums */
+
+/* ---- gradient norm ---- */
+
+/* partial[k] = sum of g^2 over the block's numbers, read N at a time */
+template <int N>
+static __global__ void __launch_bounds__(THREADS)
+    square_sums(double *partial, const float *g, int64_t n)
 {
-    if (qk_cuda_begin(d, "grad_norm"))
-        qk_cuda_fail(d, "not written yet");
+    __shared__ double room[THREADS / QK_WARP];
+    const int64_t from = (int64_t)blockIdx.x * BLOCK;
+    const int count = n - from < BLOCK ? (int)(n - from) : BLOCK;
+    g += from;
+    double sum = 0;
+#pragma unroll 4
+    for (int i = (int)threadIdx.x * N; i + N <= count; i += THREADS * N) {
+        const qk_pack<float, N> p = *(const qk_pack<float, N> *)(g + i);
+        for (int e = 0; e < N; e++)
+            sum += (double)p.at[e] * (double)p.at[e];
+    }
+    for (int i = count / N * N + (int)threadIdx.x; i < count; i += THREADS)
+        sum += (double)g[i] * (double)g[i];
+    sum = qk_block_sum(sum, room);
+    if (threadIdx.x == 0)
+        partial[blockIdx.x] = sum;
 }
 
-void qk_cuda_adamw(struct qk_device *d, struct qk_buf, struct qk_buf, struct qk_buf, struct qk_buf, struct qk_buf, int64_t, struct qk_adamw)
+static __global__ void __launch_bounds__(LAST_THREADS)
+    norm_and_factor(float *out, const double *partial, int64_t blocks, float clip)
 {
-    if (qk_cuda_begin(d, "adamw"))
-        qk_cuda_fail(d, "not written yet");
+    __shared__ double room[LAST_THREADS / QK_WARP];
+    double sum = 0;
+    for (int64_t k = threadIdx.x; k < blocks; k += LAST_THREADS)
+        sum += partial[k];
+    sum = qk_block_sum(sum, room);
+    if (threadIdx.x)
+        return;
+    const double norm = sqrt(sum), factor = clip > 0 ? clip / (norm + 1e-6) : 1;
+    out[0] = (float)norm;
+    out[1] = factor > 1 ? 1.0f : (float)factor; /* NaN stays NaN */
+}
+
+/* ---- AdamW ---- */
+
+struct constants {
+    float beta1, new1, beta2, new2, unbias2, eps, keep, step;
+};
+
+/* N neighbours per thread; narrow is NULL or the rounded copy of w. */
+template <int N>
+static __global__ void __launch_bounds__(THREADS)
+    adamw_step(float *w, bf16 *narrow, float *m, float *v, const float *g, const float *scale,
+               int64_t n, constants c)
+{
+    typedef qk_pack<float, N> pack;
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * N;
+    if (i >= n)
+        return;
+    const pack gs = *(const pack *)(g + i);
+    pack ws = *(const pack *)(w + i), ms = *(const pack *)(m + i), vs = *(const pack *)(v + i);
+    qk_pack<bf16, N> rounded;
+    const float factor = *scale;
+    for (int e = 0; e < N; e++) {
+        const float gi = gs.at[e] * factor;
+        ms.at[e] = c.beta1 * ms.at[e] + c.new1 * gi;
+        vs.at[e] = c.beta2 * vs.at[e] + c.new2 * gi * gi;
+        ws.at[e] = c.keep * ws.at[e] - c.step * ms.at[e] / (sqrtf(vs.at[e] * c.unbias2) + c.eps);
+        rounded.at[e] = qk_round<bf16>(ws.at[e]);
+    }
+    *(pack *)(w + i) = ws;
+    *(pack *)(m + i) = ms;
+    *(pack *)(v + i) = vs;
+    if (narrow)
+        *(qk_pack<bf16, N> *)(narrow + i) = rounded;
+}
+
+/* ---- the operations ---- */
+
+void qk_cuda_grad_norm(struct qk_device *d, struct qk_buf out_, struct qk_buf g_, int64_t n,
+                       float clip)
+{
+    if (!qk_cuda_begin(d, "grad_norm"))
+        return;
+    const int64_t blocks = qk_cuda_blocks(n, BLOCK);
+    double *partial =
+        (double *)qk_cuda_scratch(d, QK_CUDA_PARTIAL, blocks * (int64_t)sizeof *partial);
+    const float *g = qk_cuda_at<float>(d, g_);
+    qk_cuda_launch(d, qk_cuda_packs<PACK>(g, 0) ? square_sums<PACK> : square_sums<1>,
+                   dim3((unsigned)blocks), THREADS, 0, partial, g, n);
+    qk_cuda_launch(d, norm_and_factor, 1, LAST_THREADS, 0, qk_cuda_at<float>(d, out_), partial,
+                   blocks, clip);
+    qk_cuda_end(d, QK_CLASS_OPTIMIZER, 2 * (double)n, 4 * (double)n);
+}
+
+void qk_cuda_adamw(struct qk_device *d, struct qk_buf w_, struct qk_buf m_, struct qk_buf v_,
+                   struct qk_buf g_, struct qk_buf scale_, int64_t n, struct qk_adamw how)
+{
+    if (!qk_cuda_begin(d, "adamw"))
+        return;
+    float *w = qk_cuda_at<float>(d, w_), *m = qk_cuda_at<float>(d, m_),
+          *v = qk_cuda_at<float>(d, v_);
+    const float *g = qk_cuda_at<float>(d, g_), *scale = qk_cuda_at<float>(d, scale_);
+    bf16 *narrow = qk_cuda_narrow(w_);
+    /* Constants in double first: 1 - 0.999f is off by 1e-5. */
+    const constants c = {
+        .beta1 = (float)how.beta1,
+        .new1 = (float)(1 - how.beta1),
+        .beta2 = (float)how.beta2,
+        .new2 = (float)(1 - how.beta2),
+        .unbias2 = (float)(1 / how.bias2),
+        .eps = (float)how.eps,
+        .keep = (float)(1 - how.lr * how.weight_decay),
+        .step = (float)(how.lr / how.bias1),
+    };
+    const bool packs = qk_cuda_packs<PACK>(w, 0) && qk_cuda_packs<PACK>(m, 0) &&
+                       qk_cuda_packs<PACK>(v, 0) && qk_cuda_packs<PACK>(g, 0) &&
+                       qk_cuda_packs<PACK>(narrow, 0);
+    const int64_t whole = packs ? n / PACK * PACK : 0, rest = n - whole;
+    qk_cuda_launch(d, adamw_step<PACK>, dim3((unsigned)qk_cuda_blocks(whole, PACK * THREADS)),
+                   THREADS, 0, w, narrow, m, v, g, scale, whole, c);
+    qk_cuda_launch(d, adamw_step<1>, dim3((unsigned)qk_cuda_blocks(rest, THREADS)), THREADS, 0,
+                   w + whole, narrow ? narrow + whole : NULL, m + whole, v + whole, g + whole,
+                   scale, rest, c);
+    qk_cuda_end(d, QK_CLASS_OPTIMIZER, 14 * (double)n, (narrow ? 30 : 28) * (double)n);
 }
