@@ -32,7 +32,9 @@ static int current = -1;                    /* the thread that runs */
 static const void *running;                 /* its kernel, NULL outside */
 static void (*kernel_call)(void *);
 static void *kernel_what;
-alignas(256) static unsigned char dynamic[MOST_SHARED];
+/* Before and behind what a block asked for nothing is accessible. */
+alignas(128) static unsigned char dynamic_room[128 + MOST_SHARED + 128];
+static unsigned char *const dynamic = dynamic_room + 128;
 static size_t dynamic_bytes;
 static enum order order;
 static uint64_t random_state;
@@ -98,25 +100,46 @@ static const char *kernel_name(const void *kernel)
     return text;
 }
 
+/* "kernel K, block B, thread T: ", of what runs now. */
+static void say_where(void)
+{
+    if (!running)
+        return;
+    fprintf(stderr, "kernel %s, block (%u, %u, %u)", kernel_name(running), blockIdx.x, blockIdx.y,
+            blockIdx.z);
+    if (current >= 0) {
+        const uint3 t = threads[current].index;
+        fprintf(stderr, ", thread (%u, %u, %u)", t.x, t.y, t.z);
+    }
+    fprintf(stderr, ": ");
+}
+
 void qk_emulation_fail(const char *format, ...)
 {
     fflush(stdout);
     fprintf(stderr, "emulation: ");
-    if (running) {
-        const uint3 b = blockIdx;
-        fprintf(stderr, "kernel %s, block (%u, %u, %u)", kernel_name(running), b.x, b.y, b.z);
-        if (current >= 0) {
-            const uint3 t = threads[current].index;
-            fprintf(stderr, ", thread (%u, %u, %u)", t.x, t.y, t.z);
-        }
-        fprintf(stderr, ": ");
-    }
+    say_where();
     va_list args;
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
     fprintf(stderr, "\n");
     abort();
+}
+
+/* The sanitizers call these when they find something. */
+extern "C" void __asan_on_error(void)
+{
+    fprintf(stderr, "\nemulation: ");
+    say_where();
+    fprintf(stderr, "AddressSanitizer found an access that is not allowed\n");
+}
+
+extern "C" void __ubsan_on_report(void)
+{
+    fprintf(stderr, "emulation: ");
+    say_where();
+    fprintf(stderr, "undefined behaviour was found\n");
 }
 
 static bool alike(const struct thread *a, const struct thread *b)
@@ -343,8 +366,8 @@ void qk_emulation_grid(const cudaLaunchConfig_t *config, const void *kernel, voi
     blockDim = config->blockDim;
     count = (int)(config->blockDim.x * config->blockDim.y * config->blockDim.z);
     dynamic_bytes = config->dynamicSmemBytes;
-    ASAN_UNPOISON_MEMORY_REGION(dynamic, sizeof dynamic);
-    ASAN_POISON_MEMORY_REGION(dynamic + dynamic_bytes, sizeof dynamic - dynamic_bytes);
+    ASAN_POISON_MEMORY_REGION(dynamic_room, sizeof dynamic_room);
+    ASAN_UNPOISON_MEMORY_REGION(dynamic, dynamic_bytes);
     static const bool trace = getenv("QK_EMULATION_TRACE") != NULL;
     if (trace)
         fprintf(stderr, "emulation: kernel %s, grid (%u, %u, %u), block (%u, %u, %u), %zu bytes\n",
@@ -358,7 +381,7 @@ void qk_emulation_grid(const cudaLaunchConfig_t *config, const void *kernel, voi
             step = 1 + draw() % blocks;
     for (uint64_t i = 0; i < blocks; i++, at = (at + step) % blocks)
         run_block(at);
-    ASAN_POISON_MEMORY_REGION(dynamic, sizeof dynamic);
+    ASAN_POISON_MEMORY_REGION(dynamic_room, sizeof dynamic_room);
     running = NULL;
 }
 
