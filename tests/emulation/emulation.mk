@@ -6,7 +6,8 @@ CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 EMULATED := $(BUILD)/emulated
 EMULATED_SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-EMULATED_FLAGS := -std=c++20 -Itests/emulation -Ilib -Itests -O1 -g -Wall -Wextra -Werror -Wno-unknown-pragmas -fno-exceptions -fno-rtti \
+EMULATED_FLAGS := -std=c++20 -Itests/emulation -Ilib -Itests -O1 -g -Wall -Wextra -Werror -Wno-unknown-pragmas \
+    -Wno-deprecated-enum-enum-conversion -fno-exceptions -fno-rtti \
     $(EMULATED_SANITIZERS)
 # Where the emulation takes the place of something that loads NVIDIA's libraries, that file is left out.
 EMULATED_SOURCES := $(filter-out lib/compute/cuda/lt.cu,$(sort $(wildcard lib/compute/cuda/*.cu))) \
