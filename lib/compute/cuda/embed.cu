@@ -83,7 +83,7 @@ static __global__ void __launch_bounds__(SCAN) sum_counts(struct lists l, int64_
     __syncthreads();
     if (threadIdx.x != 0)
         return;
-    for (int w = 1; w < SCAN / QK_WARP; w++)
+    for (int w = 1; w < SCAN / (int)QK_WARP; w++)
         sum += room[w];
     l.sums[blockIdx.x] = sum;
 }
