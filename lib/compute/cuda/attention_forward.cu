@@ -1,0 +1,167 @@
+/* Causal grouped-query attention, forward: a block keeps a tile of queries and goes through the
+ * keys up to its last one, with a running maximum (Milakov and Gimelshein 2018; Dao 2023). */
+#include "compute/cuda/attention_tile.cuh"
+
+template <class T> struct forward {
+    struct qk_rows<T> o;
+    struct qk_rows<const T> q, k, v;
+    float *lse;
+    struct qk_attention_sizes s;
+};
+
+/* A warp has 16 * MF queries; KEYS are in shared memory at a time. */
+template <class T, int HD> struct forward_shape;
+template <int HD> struct forward_shape<bf16, HD> {
+    static constexpr int MF = 2, KEYS = 64;
+};
+template <int HD> struct forward_shape<float, HD> {
+    static constexpr int MF = 1, KEYS = 32;
+};
+
+/* -inf where the key lies behind the query; first row and column given. */
+template <int MF, int NF>
+static __device__ __forceinline__ void mask(float (&s)[MF][NF][4], int query, int key)
+{
+    const int lane = threadIdx.x % QK_WARP;
+    const int behind = query + lane / 4 - key - lane % 4 * 2; /* of this lane's first number */
+#pragma unroll
+    for (int m = 0; m < MF; m++)
+#pragma unroll
+        for (int n = 0; n < NF; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                if (behind + 16 * m + i / 2 * 8 < 8 * n + i % 2)
+                    s[m][n][i] = -INFINITY;
+}
+
+/* Logits s become 2^(scale2 (s - max)); max, this lane's part of the sums, and what was summed
+ * before, o, follow a larger maximum. */
+template <class T, int MF, int NF, int NO>
+static __device__ __forceinline__ void soften(float (&s)[MF][NF][4], float (&max)[MF][2],
+                                              float (&sum)[MF][2], float (&o)[MF][NO][4],
+                                              float scale2)
+{
+#pragma unroll
+    for (int r = 0; r < 2 * MF; r++) {
+        const int m = r / 2, i = r % 2 * 2;
+        float top = max[m][r % 2];
+#pragma unroll
+        for (int n = 0; n < NF; n++)
+            top = fmaxf(top, fmaxf(s[m][n][i], s[m][n][i + 1]));
+        top = qk_row_max(top);
+        const float before = qk_power<T>(scale2 * (max[m][r % 2] - top));
+        const float shift = scale2 * top;
+        float added = 0;
+#pragma unroll
+        for (int n = 0; n < NF; n++) {
+            s[m][n][i] = qk_power<T>(fmaf(scale2, s[m][n][i], -shift));
+            s[m][n][i + 1] = qk_power<T>(fmaf(scale2, s[m][n][i + 1], -shift));
+            added += s[m][n][i] + s[m][n][i + 1];
+        }
+        max[m][r % 2] = top;
+        sum[m][r % 2] = sum[m][r % 2] * before + added;
+#pragma unroll
+        for (int n = 0; n < NO; n++) {
+            o[m][n][i] *= before;
+            o[m][n][i + 1] *= before;
+        }
+    }
+}
+
+/* o /= sum; lse of the warp's rows. */
+template <int MF, int NO>
+static __device__ __forceinline__ void finish(float (&o)[MF][NO][4], const float (&max)[MF][2],
+                                              const float (&sum)[MF][2], float *lse, int query,
+                                              int end, float scale)
+{
+    const int lane = threadIdx.x % QK_WARP;
+#pragma unroll
+    for (int r = 0; r < 2 * MF; r++) {
+        const int m = r / 2, row = query + 8 * r + lane / 4;
+        const float total = qk_row_sum(sum[m][r % 2]), inverse = 1 / total;
+        if (lane % 4 == 0 && row < end)
+            lse[row] = fmaf(scale, max[m][r % 2], logf(total));
+#pragma unroll
+        for (int n = 0; n < NO; n++) {
+            o[m][n][r % 2 * 2] *= inverse;
+            o[m][n][r % 2 * 2 + 1] *= inverse;
+        }
+    }
+}
+
+/* Keys and values come in turn: while one is used the other is on its way. */
+template <class T, int HD>
+static __global__ void __launch_bounds__(QK_TILE_THREADS) forward_kernel(const struct forward<T> a)
+{
+    constexpr int MF = forward_shape<T, HD>::MF, KEYS = forward_shape<T, HD>::KEYS;
+    constexpr int ROWS = QK_TILE_WARPS * 16 * MF, LD = qk_tile<T, HD>::LD;
+    T *queries = (T *)qk_shared(), *keys = queries + ROWS * LD, *values = keys + KEYS * LD;
+    const struct qk_place at = qk_place_of<ROWS>(a.s);
+    const struct qk_rows<const T> q = qk_head_rows(a.q, at.sequence, at.h, a.s.hd);
+    const struct qk_rows<const T> k = qk_head_rows(a.k, at.sequence, at.g, a.s.hd);
+    const struct qk_rows<const T> v = qk_head_rows(a.v, at.sequence, at.g, a.s.hd);
+    const int warp_row = (int)threadIdx.x / QK_WARP * 16 * MF, mine = at.first + warp_row;
+    const int end = at.first + ROWS < a.s.T ? at.first + ROWS : a.s.T;
+    const float scale2 = QK_LOG2E * a.s.scale;
+
+    float out[MF][HD / 8][4], max[MF][2], sum[MF][2];
+    qk_clear(out);
+#pragma unroll
+    for (int r = 0; r < 2 * MF; r++)
+        max[r / 2][r % 2] = -INFINITY, sum[r / 2][r % 2] = 0;
+    qk_tile_load<ROWS, HD>(queries, q, at.first, a.s.T, a.s.hd);
+    qk_tile_load<KEYS, HD>(keys, k, 0, a.s.T, a.s.hd);
+    qk_copy_commit();
+    for (int from = 0; from < end; from += KEYS) {
+        const bool seen = from < mine + 16 * MF; /* by any row of this warp */
+        float s[MF][KEYS / 8][4];
+        qk_copy_wait<0>();
+        __syncthreads(); /* the keys have come; the last values are done with */
+        qk_tile_load<KEYS, HD>(values, v, from, a.s.T, a.s.hd);
+        qk_copy_commit();
+        if (seen)
+            qk_rows_product<HD>(s, queries + warp_row * LD, keys);
+        qk_copy_wait<0>();
+        __syncthreads(); /* the values have come; the keys are done with */
+        if (from + KEYS < end)
+            qk_tile_load<KEYS, HD>(keys, k, from + KEYS, a.s.T, a.s.hd);
+        qk_copy_commit();
+        if (!seen)
+            continue;
+        if (from + KEYS - 1 > mine)
+            mask(s, mine, from);
+        soften<T>(s, max, sum, out, scale2);
+        qk_add_product<HD>(out, s, values);
+    }
+    finish(out, max, sum, a.lse + (int64_t)at.head * a.s.T, mine, a.s.T, a.s.scale);
+    qk_tile_store<HD>(qk_head_rows(a.o, at.sequence, at.h, a.s.hd), queries + warp_row * LD, out,
+                      mine, a.s.T, a.s.hd);
+}
+
+template <class T, int HD> static void launch(struct qk_device *d, const struct forward<T> *a)
+{
+    constexpr int MF = forward_shape<T, HD>::MF, KEYS = forward_shape<T, HD>::KEYS;
+    constexpr int ROWS = QK_TILE_WARPS * 16 * MF;
+    qk_cuda_launch(d, forward_kernel<T, HD>, qk_grid_of(a->s, a->s.heads, ROWS),
+                   dim3(QK_TILE_THREADS), (ROWS + 2 * KEYS) * qk_tile<T, HD>::ROW_BYTES, *a);
+}
+
+void qk_cuda_attention(struct qk_device *d, struct qk_buf o, struct qk_buf lse, struct qk_buf q,
+                       struct qk_buf k, struct qk_buf v, struct qk_attention_shape s)
+{
+    if (!qk_cuda_begin(d, "attention"))
+        return;
+    qk_by_head_size(q, s.hd, [&](auto type, auto hd) {
+        typedef decltype(type) T;
+        const struct forward<T> a = {
+            .o = qk_rows_of<T>(d, o, s.H *s.hd, s.hd),
+            .q = qk_rows_of<const T>(d, q, s.H *s.hd, s.hd),
+            .k = qk_rows_of<const T>(d, k, s.G *s.hd, s.hd),
+            .v = qk_rows_of<const T>(d, v, s.v_stride, s.hd), .lse = qk_cuda_at<float>(d, lse),
+            .s = qk_sizes_of(&s),
+        };
+        launch<T, decltype(hd)::value>(d, &a);
+        qk_cuda_end(d, QK_CLASS_ATTENTION, qk_attention_flops(&s, 2),
+                    qk_attention_bytes<T>(&s, 2, 2));
+    });
+}
