@@ -1,8 +1,9 @@
 /* measure [-l] OUT COMMAND [ARGUMENT]...
  *
  * Runs the command and writes what it took as JSON to OUT: {"wall_s", "user_s", "sys_s",
- * "max_rss_bytes", "status"}.  With -l the command's standard output is read here, and "lines_s"
- * holds when each of its lines came, counted from the start.  Ends with the command's status.
+ * "max_rss_bytes", "status"}.  With -l the command's standard output passes through here, and
+ * "lines_s" holds when each of its lines came, counted from the start.  Ends with the command's
+ * status.
  */
 #define _GNU_SOURCE /* wait4 */
 #include <stdbool.h>
@@ -43,7 +44,7 @@ static pid_t start(char **command, const int *pipe_ends)
     _exit(127);
 }
 
-/* When each line ended that comes out of fd, until nobody writes there. */
+/* When each line ended that comes out of fd, until nobody writes there; all goes on to stdout. */
 static int read_lines(int fd, double began, double *at)
 {
     char block[65536];
@@ -53,7 +54,9 @@ static int read_lines(int fd, double began, double *at)
         for (const char *p = block; (p = memchr(p, '\n', (size_t)(block + n - p))); p++)
             if (count < MOST_LINES)
                 at[count++] = when;
+        fwrite(block, 1, (size_t)n, stdout);
     }
+    fflush(stdout);
     return count;
 }
 

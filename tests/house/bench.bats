@@ -57,7 +57,7 @@ holds() { jq -e "$1" "$BATS_TEST_TMPDIR/table" >/dev/null || { cat "$BATS_TEST_T
 }
 
 @test "the scripts of the bench are whole" {
-    for script in tests/bench/run tests/bench/instructions tests/bench/*.bash; do bash -n "$script"; done
+    for script in tests/bench/run tests/bench/instructions tests/bench/*.sh tests/bench/*.bash; do bash -n "$script"; done
     command -v python3 >/dev/null || skip "no python3 here: the peers' scripts are not looked at"
     for script in tests/bench/peers/*.py; do
         python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$script"
@@ -78,4 +78,50 @@ holds() { jq -e "$1" "$BATS_TEST_TMPDIR/table" >/dev/null || { cat "$BATS_TEST_T
     grep -qx '## Instructions' tests/bench/RESULTS.md
     run grep 'the first report' tests/bench/RESULTS.md
     [ "$status" -eq 1 ]
+}
+
+@test "gpu.sh runs every part on the CPU at tiny sizes, says that it was no GPU, and writes whole JSON" {
+    mkdir "$BATS_TEST_TMPDIR/tmp"
+    DEVICE=cpu QUICK=1 PEER_PYTHON=no-such-python GPU_OUT=$BATS_TEST_TMPDIR/gpu TMPDIR=$BATS_TEST_TMPDIR/tmp run tests/bench/gpu.sh
+    [ "$status" -eq 0 ] || { echo "$output"; false; }
+    [[ $output == *"Not of a GPU: computed by cpu"* ]]
+    jq -e '.device_kind == "cpu" and .quick == 1 and .driver == null and .bf16_peak_tflops == null and .best_product_tflops > 0 and .copy_gbs > 0
+        and .parts == " ceilings 88m 1b58 attention profile probe checkpoint torch"' "$BATS_TEST_TMPDIR/gpu.json" || { cat "$BATS_TEST_TMPDIR/gpu.json"; false; }
+    for figure in ceilings:TFLOP/s ceilings:GB/s 88m:tokens/s 1b58:tokens/s 88m:TFLOP/s 88m:% 88m:MB attention:TFLOP/s "88m profile:ms" "1b58 profile:ms" \
+        probe:s checkpoint:s checkpoint:MB/s; do
+        jq -e --arg part "${figure%%:*}" --arg unit "${figure#*:}" '[.figures[] | select(.part == $part and .unit == $unit and .who != "any")]
+            | length > 0 and all(.value != null and .command != "")' "$BATS_TEST_TMPDIR/gpu.json" || { echo "no $figure"; false; }
+    done
+    jq -e '[.profile[] | select(.model == "1b58")] | length == 9 and (map(.gflop) | add) > 0' "$BATS_TEST_TMPDIR/gpu.json"
+    jq -e '.losses | map(.losses | length) | min >= 8' "$BATS_TEST_TMPDIR/gpu.json"
+    jq -e '.left_out | length == 1 and (.[0] | contains("PyTorch"))' "$BATS_TEST_TMPDIR/gpu.json" || { jq .left_out "$BATS_TEST_TMPDIR/gpu.json"; false; }
+    [ -z "$(ls "$BATS_TEST_TMPDIR/tmp")" ]
+}
+
+@test "gpu.sh keeps what was done when its time is over, and refuses parts and devices that are not there" {
+    DEVICE=cpu QUICK=1 LIMIT=0 PEER_PYTHON=no-such-python GPU_OUT=$BATS_TEST_TMPDIR/gpu run tests/bench/gpu.sh 88m
+    [ "$status" -eq 1 ]
+    [[ $output == *"no time was left"* ]]
+    run tests/bench/gpu.sh celings
+    [ "$status" -eq 1 ]
+    [[ $output == *"celings is no part"* ]]
+    DEVICE=cuda:7 run tests/bench/gpu.sh
+    [ "$status" -eq 1 ]
+    [[ $output == *"device cuda:7 cannot be had"* ]]
+}
+
+@test "the table of a GPU's figures puts ours beside each peer, and its JSON holds odd values" {
+    cd "$BATS_TEST_TMPDIR"
+    top=$BATS_TEST_DIRNAME/../..
+    printf 'chip\tA "card"\t\nquick\t0\tnumber\ndriver\t\t\n' >machine
+    printf '88m\ttraining\tqk\t3000\ttokens/s\tc\n88m\ttraining\ttorch 2\t1500\ttokens/s\tc\n88m\tpeak memory\tqk\t10\tMB\tc\n88m\tpeak memory\ttorch 2\t35\tMB\tc\n88m\todd\tqk\tnan\ts\tc\n' >rows
+    printf '88m\tmatmul\t0.002\t800\t1\t0.001\n' >classes
+    printf '88m\tqk\t1.5 1.25\n' >losses
+    : >left_out
+    run awk -f "$top/tests/bench/gpu_table.awk" rows classes
+    [[ $output == *"| torch 2 |  1,500 | tokens/s | 2.00 × |"* ]] && [[ $output == *"|   35.0 |       MB | 3.50 × |"* ]] || { echo "$output"; false; }
+    [[ $output == *"| matmul   | 2.000 |     1.000 | 800.00 | 1.000 |   400.0 |"* ]] || { echo "$output"; false; }
+    awk -f "$top/tests/bench/gpu_json.awk" machine rows classes losses left_out >json
+    jq -e '.chip == "A \"card\"" and .quick == 0 and .driver == null and .figures[4].value == null and .profile[0].floor_seconds == 0.001
+        and .losses[0].losses == [1.5, 1.25]' json || { cat json; false; }
 }
