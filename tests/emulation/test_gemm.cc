@@ -1,8 +1,18 @@
 /* Products as Muon and the loss ask for them: every transpose and type, batches, gaps between rows,
  * a C that is not D, odd places; by cuBLASLt and by the kernel that stands in for it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+extern "C" {
+#include <cmocka.h>
+#include "base/mem.h"
+#include "base/rng.h"
+}
+
 #include "unit/check.h"
 
-#include "base/rng.h"
 #include "compute/cuda/gemm.cuh"
 
 typedef void product(struct qk_device *d, const struct qk_cuda_product *p);
@@ -57,7 +67,7 @@ static void compare(const struct qk_cuda_product *p, const struct numbers *a,
 {
     const double rounding = p->out == QK_CUDA_BF16 ? 0x1p-8 : 0;
     for (int64_t at = 0; at < p->count * p->stride_c; at++) {
-        const int64_t z = at / p->stride_c, i = at % p->stride_c / p->ldc, j = at % p->ldc;
+        const int64_t z = at / p->stride_c, in = at % p->stride_c, i = in / p->ldc, j = in % p->ldc;
         double want = (double)before->host[at], size = 0;
         if (i < p->M && j < p->N) {
             want = p->beta != 0 ? (double)p->beta * (double)c->host[at] : 0;
