@@ -87,13 +87,10 @@ static void compare(const struct qk_cuda_product *p, const struct numbers *a,
     }
 }
 
-static void check_one(product *multiply, const struct gemm_case *c, bool ta, bool tb,
-                      enum qk_cuda_type in, enum qk_cuda_type out)
+static void check_one(struct qk_device *d, product *multiply, const struct gemm_case *c, bool ta,
+                      bool tb, enum qk_cuda_type in, enum qk_cuda_type out)
 {
     struct qk_err err = {{0}};
-    struct qk_device *d = qk_device_open("cuda", &err);
-    if (!d)
-        fail_msg("%s", err.text);
     struct qk_cuda_product p = {};
     p.ta = ta, p.tb = tb, p.M = c->M, p.N = c->N, p.K = c->K, p.count = c->count;
     p.alpha = c->alpha, p.beta = c->beta, p.in = in, p.out = out;
@@ -115,22 +112,34 @@ static void check_one(product *multiply, const struct gemm_case *c, bool ta, boo
     free(got);
     for (struct numbers *each[] = {&a, &b, &other, &result, NULL}, **x = each; *x; x++)
         drop(d, *x, c->lead);
-    qk_device_close(d);
 }
 
+/* One device for all, so that a plan is not taken for another's.  By cuBLASLt unless an address is
+ * odd. */
 static void check_all(product *multiply)
 {
     static const struct gemm_case cases[] = {
         {1, 1, 1, 1, 1, 0, false, 0, 0},    {5, 7, 3, 3, 0.5f, 0, false, 2, 1},
-        {64, 64, 32, 2, 1, 1, false, 0, 0}, {33, 31, 65, 2, -2, 0.25f, true, 8, 8},
+        {5, 7, 3, 2, 0.5f, 0, false, 1, 2}, {64, 64, 32, 2, 1, 1, false, 0, 0},
+        {64, 64, 32, 1, 1, 1, true, 0, 4},  {33, 31, 65, 2, -2, 0.25f, true, 8, 8},
         {100, 1, 40, 1, 1, -1, true, 1, 3}, {40, 70, 33, 4, 1.5f, 2, false, 0, 2},
     };
     static const enum qk_cuda_type types[][2] = {
         {QK_CUDA_F32, QK_CUDA_F32}, {QK_CUDA_BF16, QK_CUDA_F32}, {QK_CUDA_BF16, QK_CUDA_BF16}};
+    struct qk_err err = {{0}};
+    struct qk_device *d = qk_device_open("cuda", &err);
+    if (!d)
+        fail_msg("%s", err.text);
     for (const struct gemm_case &c : cases)
         for (int turn = 0; turn < 4; turn++)
-            for (const auto &type : types)
-                check_one(multiply, &c, turn & 1, turn & 2, type[0], type[1]);
+            for (const auto &type : types) {
+                const int64_t before = qk_cuda_plain_products(d);
+                check_one(d, multiply, &c, turn & 1, turn & 2, type[0], type[1]);
+                const bool odd = type[0] == QK_CUDA_BF16 && c.lead % 2;
+                assert_int_equal(qk_cuda_plain_products(d) - before,
+                                 multiply == qk_cuda_gemm && odd);
+            }
+    qk_device_close(d);
 }
 
 static void test_library(void **)

@@ -263,6 +263,7 @@ void qk_cuda_gemm(struct qk_device *d, const struct qk_cuda_product *product)
     if (!plan || !room)
         return;
     if (!plan->found) {
+        qk_cuda_of(d)->plain_products++;
         qk_cuda_gemm_plain(d, &p);
         return;
     }
@@ -274,6 +275,11 @@ void qk_cuda_gemm(struct qk_device *d, const struct qk_cuda_product *product)
         qk_cuda_fail(d, "cuBLASLt: %s, [%lld, %lld] by [%lld, %lld]",
                      lt->call.status_string(status), (long long)p.M, (long long)p.K, (long long)p.K,
                      (long long)p.N);
+}
+
+int64_t qk_cuda_plain_products(const struct qk_device *d)
+{
+    return ((const struct qk_cuda *)d)->plain_products;
 }
 
 int qk_cuda_gemm_open(struct qk_device *d, struct qk_err *err)
