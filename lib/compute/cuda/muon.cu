@@ -262,7 +262,7 @@ static void take_polynomial(struct qk_device *d, const batch<T> &a, const double
     symmetric(d, a, p, a.ld);
 }
 
-/* next = c[0] X + poly X or X poly.  c[0] is no part of poly: bf16 would take its small numbers. */
+/* next = c[0] X + poly X or X poly.  As a part of poly c[0] would cost a pass over its diagonal. */
 template <class T> static void apply(struct qk_device *d, const batch<T> &a, const double *c)
 {
     qk_cuda_product p = product(a);
