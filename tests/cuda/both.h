@@ -24,8 +24,8 @@
  * both sides, so that the operation's own rounding alone is judged).  Every output is compared.
  * The device's runs differ in where arrays lie: each at the start of an allocation of its own
  * size; and in the middle of a larger one whose rest is NaN, at odd and at round places, where
- * a stray read spoils the result and a stray write is found.  Each of these is run more than
- * once, emulated with blocks and threads in another order; the bytes must agree.
+ * a stray read spoils the result and a stray write is found.  Runs are repeated, emulated
+ * with blocks and threads in another order; the bytes must agree.
  *
  * Roles must be the true ones: gains and weights PARAMETER; their gradients GRADIENT; m, v, b
  * STATE; rstd, lse, nll, angles, scale, entropy EXACT; all else ACTIVATION.
@@ -74,6 +74,7 @@ typedef void both_function(struct both *b, const void *one);
 
 /* tests/emulation/emulation.h; absent when the program is linked for a card. */
 extern void qk_emulation_order(const char *order) __attribute__((weak));
+extern void qk_emulation_memory(int64_t bytes) __attribute__((weak));
 
 static inline bool both_emulated(void)
 {
@@ -330,17 +331,17 @@ static inline void both_check_dtype(both_function *run, const void *one, const c
                                     bool bf16, const struct both *expected)
 {
     static const char *const places[] = {"", ", odd places", ", round places"};
-    static const char *const orders[] = {"forward", "reverse", "shuffle:1", "shuffle:2"};
+    static const char *const orders[BOTH_PLACES][4] = {
+        {"forward", "reverse", "shuffle:1"}, {"shuffle:2", "forward"}, {"shuffle:3"}};
     struct qk_device *d = both_open(bf16);
     for (enum both_place place = 0; place < BOTH_PLACES; place++) {
         struct both first = {0};
-        const int runs = both_emulated() && place == BOTH_EXACT ? (int)COUNT(orders) : 2;
-        for (int order = 0; order < runs; order++) {
+        for (int order = 0; both_emulated() ? orders[place][order] != NULL : order < 2; order++) {
             char name[160];
             snprintf(name, sizeof name, "%s, %s%s", label, bf16 ? "bf16" : "fp32", places[place]);
             struct both b = {.d = d, .bf16 = bf16, .place = place};
             if (both_emulated())
-                qk_emulation_order(orders[order]);
+                qk_emulation_order(orders[place][order]);
             both_run(&b, run, one, name);
             if (both_emulated())
                 qk_emulation_order(NULL);

@@ -214,6 +214,8 @@ static void test_no_room(void **state)
 static void test_release(void **state)
 {
     (void)state;
+    if (both_emulated())
+        qk_emulation_memory(1 << 20);
     struct qk_device *d = both_open(false);
     struct qk_err err = {{0}};
     const int64_t n = d->room / 4 / 2;
@@ -225,6 +227,8 @@ static void test_release(void **state)
     }
     assert_works(d->ops->sync(d, &err));
     qk_device_close(d);
+    if (both_emulated())
+        qk_emulation_memory(0);
 }
 
 static void test_describe(void **state)

@@ -94,9 +94,14 @@ static const char *kernel_name(const void *kernel)
 {
     static char text[512];
     __sanitizer_symbolize_pc((void *)((uintptr_t)kernel + 1), "%f", text, sizeof text);
-    char *arguments = strchr(text, '(');
-    if (arguments && arguments != text)
-        *arguments = 0;
+    int depth = 0; /* a template's arguments have parentheses of their own */
+    for (char *c = text; *c; c++) {
+        depth += (*c == '<') - (*c == '>');
+        if (*c == '(' && !depth && c != text) {
+            *c = 0;
+            break;
+        }
+    }
     return text;
 }
 
@@ -353,12 +358,30 @@ static void run_block(uint64_t number)
     run_threads();
 }
 
+/* Every kernel's name, once, at the end of the file QK_EMULATION_LOG: tests/cuda/kernels. */
+static void note(const void *kernel)
+{
+    static const char *const path = getenv("QK_EMULATION_LOG");
+    static const void *seen[512];
+    static int count_seen;
+    for (int i = 0; i < count_seen; i++)
+        if (seen[i] == kernel)
+            return;
+    FILE *file = path && count_seen < 512 ? fopen(path, "a") : NULL;
+    if (!file)
+        return;
+    seen[count_seen++] = kernel;
+    fprintf(file, "%s\n", kernel_name(kernel));
+    fclose(file);
+}
+
 void qk_emulation_grid(const cudaLaunchConfig_t *config, const void *kernel, void (*call)(void *),
                        void *what)
 {
     if (!order_known)
         qk_emulation_order(NULL);
     launches++;
+    note(kernel);
     running = kernel;
     kernel_call = call;
     kernel_what = what;
