@@ -17,6 +17,7 @@ $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%.o,$(wildcard tests/unit/test_*.c
 $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%.o,$(wildcard tests/unit/test_*.c)): | test-tools
 
 include tests/emulation/emulation.mk
+include tests/cuda/gpu.mk
 
 # Makes the small HDF5 files, whole or wrong in one way, that tests/cli works on.
 MAKE_INPUT := $(BUILD)/tests/make_input

@@ -63,7 +63,7 @@ plant() { # PATH TEXT
 @test "make help lists every target that people call" {
     run make help
     [ "$status" -eq 0 ]
-    for target in deps check check-sanitize lint bench pipelines/causal50m figures health status install uninstall dist clean; do
+    for target in deps check check-sanitize check-gpu gpu-bundle lint bench pipelines/causal50m figures health status install uninstall dist clean; do
         [[ $output == *"make $target"* ]] || { echo "$target is not in make help"; false; }
     done
 }
