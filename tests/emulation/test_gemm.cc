@@ -158,12 +158,12 @@ static void test_many_shapes(void **)
     struct qk_err err = {{0}};
     struct qk_device *d = qk_device_open("cuda", &err);
     assert_non_null(d);
-    struct numbers x = made(d, QK_CUDA_F32, "x", 200, 0), y = made(d, QK_CUDA_F32, "y", 1, 0);
+    struct numbers x = made(d, QK_CUDA_F32, "x", 300, 0), y = made(d, QK_CUDA_F32, "y", 1, 0);
     struct qk_cuda_product p = {};
     p.tb = true, p.M = p.N = p.count = 1, p.alpha = 1, p.A = p.B = x.at, p.D = y.at, p.ldc = 1;
     double sum = 0;
-    for (int64_t k = 1; k <= 400; k++) {
-        p.K = p.lda = p.ldb = (k - 1) % 200 + 1;
+    for (int64_t k = 1; k <= 600; k++) {
+        p.K = p.lda = p.ldb = (k - 1) % 300 + 1;
         float got = 0;
         assert_true(qk_cuda_begin(d, "product"));
         qk_cuda_gemm(d, &p);

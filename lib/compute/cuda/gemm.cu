@@ -15,7 +15,7 @@
 #include "compute/cuda/lt.cuh"
 
 enum {
-    PLANS = 128,
+    PLANS = 256,
     WORKSPACE = 32 << 20,
     FOUND = 4,
     TILE = 32, /* of the plain kernel: a result's side, and numbers of K at once */
