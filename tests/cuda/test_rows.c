@@ -70,9 +70,9 @@ static void test_embed(void **state)
         {300, 3, 1025, 2, 100},
     };
     static const struct embed_case real[] = {
-        {16384, 256, 151936, 151936, 20},
-        {65536, 2048, 3000, 3000, 20},
-        {16384, 768, 50304, 20000, 20},
+        {16384, 128, 151936, 151936, 20},
+        {65536, 512, 3000, 3000, 20},
+        {16384, 256, 50304, 20000, 20},
         {65536, 64, 50304, 1, 0},
     };
     both_check_all(run_embed, small, real);
@@ -154,8 +154,8 @@ static void test_rmsnorm(void **state)
         {131, 10, false}, {1031, 8, false}, {1027, 264, false}, {7, 1032, false},
     };
     static const struct norm_case real[] = {
-        {16384, 2048, false}, {16384, 768, false}, {65536, 768, true},  {8192, 8192, false},
-        {4096, 1000, false},  {2048, 1001, false}, {2048, 4096, false}, {1024, 16384, false},
+        {16384, 2048, false}, {16384, 768, false}, {8192, 768, true},   {1024, 8192, false},
+        {4096, 1000, false},  {2048, 1001, false}, {1024, 4096, false}, {256, 16384, false},
     };
     both_check_all(run_norm, small, real);
 }
@@ -247,14 +247,14 @@ static void test_head_prepare(void **state)
         {{1, 330, 400, 2, 801, true, 2, 1e-6f, true, true}, true},
     };
     static const struct head_case real[] = {
-        {{8, 2048, 16, 128, 3072, true, 128, 1e-6f, true, true}, true},
-        {{8, 2048, 4, 128, 3072, true, 128, 1e-6f, true, true}, true},
-        {{16, 1024, 12, 64, 2304, true, 1, 1e-6f, true, false}, true},
-        {{16, 1024, 12, 64, 2304, true, 64, 1e-6f, true, true}, true},
+        {{2, 2048, 16, 128, 3072, true, 128, 1e-6f, true, true}, true},
+        {{2, 2048, 4, 128, 3072, true, 128, 1e-6f, true, true}, true},
+        {{4, 1024, 12, 64, 2304, true, 1, 1e-6f, true, false}, true},
+        {{4, 1024, 12, 64, 2304, true, 64, 1e-6f, true, true}, true},
         {{4, 512, 8, 32, 768, true, 32, 1e-6f, true, false}, true},
-        {{1, 8192, 16, 96, 4608, true, 96, 1e-6f, true, true}, true},
+        {{1, 8192, 4, 96, 1152, true, 96, 1e-6f, true, true}, true},
         {{2, 1000, 5, 126, 1000, true, 126, 1e-6f, true, true}, true},
-        {{8, 2048, 16, 128, 3072, false, 128, 1e-6f, true, true}, false},
+        {{1, 2048, 16, 128, 3072, false, 128, 1e-6f, true, true}, false},
     };
     both_check_all(run_head, small, real);
 }
@@ -285,7 +285,7 @@ static void run_swiglu(struct both *b, const void *one)
 static void test_swiglu(void **state)
 {
     (void)state;
-    static const int64_t small[] = {1, 8, 37, 2048, 5003}, real[] = {1, 16384 * 5461, 100003};
+    static const int64_t small[] = {1, 8, 37, 2048, 5003}, real[] = {1, 16384 * 683, 100003};
     both_check_all(run_swiglu, small, real);
 }
 

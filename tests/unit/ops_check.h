@@ -16,8 +16,10 @@
 static inline float *normals(const char *name, int64_t n, double scale)
 {
     float *x = qk_alloc((size_t)n, sizeof *x);
+    const uint64_t stream = qk_rng_stream(name);
+#pragma omp parallel for if (n > 65536)
     for (int64_t i = 0; i < n; i++)
-        x[i] = (float)(scale * qk_rng_normal(7, qk_rng_stream(name), (uint64_t)i));
+        x[i] = (float)(scale * qk_rng_normal(7, stream, (uint64_t)i));
     return x;
 }
 

@@ -39,21 +39,21 @@ template <int P, class T> __device__ __forceinline__ void qk_write(T *to, const 
     }
 }
 
-/* to[i] += partial[0, i] + partial[1, i] + ..., of `count` rows of N: every thread adds each 32nd
- * row, and one the 32 sums, always in the same order. */
+/* to[i] += partial[0, i] + partial[1, i] + ..., of `count` rows of N: as many threads as there are
+ * rows, but 32 at most, share a column, and one adds their sums, always in the same order. */
 [[maybe_unused]] static __global__ void __launch_bounds__(1024)
     qk_add_partials(float *to, const float *partial, int64_t count, int64_t N)
 {
     __shared__ double room[32][33];
     const int64_t i = (int64_t)blockIdx.x * 32 + threadIdx.x;
     double sum = 0;
-    for (int64_t k = threadIdx.y; i < N && k < count; k += 32)
+    for (int64_t k = threadIdx.y; i < N && k < count; k += blockDim.y)
         sum += (double)partial[k * N + i];
     room[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y != 0 || i >= N)
         return;
-    for (int k = 1; k < 32; k++)
+    for (int k = 1; k < (int)blockDim.y; k++)
         sum += room[k][threadIdx.x];
     to[i] += (float)sum;
 }
@@ -61,8 +61,9 @@ template <int P, class T> __device__ __forceinline__ void qk_write(T *to, const 
 static inline void qk_cuda_add_partials(struct qk_device *d, float *to, const float *partial,
                                         int64_t count, int64_t N)
 {
-    qk_cuda_launch(d, qk_add_partials, dim3((unsigned)qk_cuda_blocks(N, 32)), dim3(32, 32), 0, to,
-                   partial, count, N);
+    const dim3 block(32, count < 1 ? 1 : count < 32 ? (unsigned)count : 32);
+    qk_cuda_launch(d, qk_add_partials, dim3((unsigned)qk_cuda_blocks(N, 32)), block, 0, to, partial,
+                   count, N);
 }
 
 #endif
