@@ -165,7 +165,7 @@ __device__ __forceinline__ int64_t place_of(const struct heads &a, unsigned head
 /* ---- forward ---- */
 
 template <class T, enum layout L>
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 4)
     head_forward(T *__restrict__ y, float *__restrict__ rstd, const T *__restrict__ x,
                  const float *__restrict__ gain, const float *__restrict__ angles, struct heads a)
 {
