@@ -82,7 +82,7 @@ export TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-${TMPDIR:-/tmp}/qk-ind
 machine() {
     printf '%s\t%s\t%s\n' date "$(date -u +%FT%TZ)" '' command "$invoked" '' device "$device" '' device_kind "$kind" '' quick "$quick" number \
         chip "$chip" '' driver "$driver" '' power_limit_and_clock "$power" '' torch "${torch%%	*}" '' torch_device "$(cut -s -f 2 <<<"$torch")" '' \
-        version "$("$bin/qk-train" --version | head -n 1)" '' commit "$(git describe --always --dirty 2>/dev/null || cat commit 2>/dev/null || true)" '' \
+        version "$("$bin/qk-train" --version | head -n 1)" '' commit "$(cat commit 2>/dev/null || git describe --always --dirty 2>/dev/null || true)" '' \
         best_product_tflops "${ceiling_tflops:-}" number copy_gbs "${ceiling_gbs:-}" number bf16_peak_tflops "$peak" number seconds_taken "$SECONDS" number parts "$done_parts" ''
 }
 keep() { # gpu.json and gpu.md as of now

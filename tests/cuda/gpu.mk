@@ -28,13 +28,17 @@ gpu-bundle:
 	+@$(MAKE) --no-print-directory MARCH=x86-64-v3 $(if $(HDF5_ARCHIVE),HDF5_LIBS="$(HDF5_ARCHIVE) -lsz") gpu-bundle-packed
 
 MANY := $(GPU)/many
-MANY_PROGRAMS := qk-train qk-probe qk-eval qk-tokpack $(notdir $(GPU_TESTS))
+MANY_BENCHES := gpu measure
+MANY_PROGRAMS := qk-train qk-probe qk-eval qk-tokpack $(MANY_BENCHES) $(notdir $(GPU_TESTS))
 MANY_OBJECTS := $(patsubst %,$(MANY)/%.o,$(MANY_PROGRAMS))
 main_of = main_$(subst -,_,$(notdir $(basename $(1))))
 $(MANY)/qk-%.o: $(BUILD)/tools/qk-%.o
 	@mkdir -p $(@D)
 	$(call say,OBJCOPY)objcopy --redefine-sym main=$(call main_of,$@) $< $@
 $(MANY)/test_%.o: $(BUILD)/tests/cuda/test_%.o
+	@mkdir -p $(@D)
+	$(call say,OBJCOPY)objcopy --redefine-sym main=$(call main_of,$@) $< $@
+$(MANY_BENCHES:%=$(MANY)/%.o): $(MANY)/%.o: $(BUILD)/tests/bench/%.o
 	@mkdir -p $(@D)
 	$(call say,OBJCOPY)objcopy --redefine-sym main=$(call main_of,$@) $< $@
 $(MANY)/programs.h: $(MANY_OBJECTS)
