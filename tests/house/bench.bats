@@ -14,7 +14,7 @@ setup() {
 }
 
 @test "measure -l notes when each line came" {
-    run "$measure" -l "$BATS_TEST_TMPDIR/m" sh -c 'echo a; sleep 0.05; echo b; echo c'
+    run "$measure" -l "$BATS_TEST_TMPDIR/m" sh -c 'echo a; sleep 0.5; echo b; echo c'
     [ "$status" -eq 0 ]
     jq -e '(.lines_s | length) == 3 and .lines_s[1] - .lines_s[0] >= 0.05 and .lines_s[2] <= .wall_s' "$BATS_TEST_TMPDIR/m"
 }
