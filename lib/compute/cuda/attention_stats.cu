@@ -130,6 +130,8 @@ static void launch(struct qk_device *d, float *entropy, float *most, struct stat
     const int64_t tiles = qk_cuda_blocks(a.s.T, ROWS);
     a.entropy = (float *)qk_cuda_scratch(d, QK_CUDA_PARTIAL,
                                          2 * tiles * a.s.heads * (int64_t)sizeof(float));
+    if (!a.entropy)
+        return;
     a.most = a.entropy + tiles * a.s.heads;
     qk_cuda_launch(d, stats_kernel<T, HD>, qk_grid_of(a.s, a.s.heads, ROWS), dim3(QK_TILE_THREADS),
                    (ROWS + 2 * KEYS) * qk_tile<T, HD>::ROW_BYTES, a);
