@@ -259,27 +259,31 @@ checkpoints() { # MODEL
     rm -f "$work"/save.*
 }
 
+# PyTorch, compiled in several ways and not at all: the promising first, so that each model has its best when time ends.
 part_torch() {
+    local pairs="88m:whole 1b58:layers 88m:graphs 1b58:whole 88m:none 1b58:none 88m:layers" pair
     [ -n "$python" ] || return 0
-    for model in $models; do torch_model "$model"; done
-}
-torch_model() { # MODEL: PyTorch, compiled in several ways and not at all, the promising first
-    local how hows="whole graphs layers none" start=() need
-    [ "$1" != 1b58 ] || hows="layers whole none"
-    [ "$kind" = cuda ] || hows="whole none"
-    need=$(calc "1.2 * $(plan "$1" file_weights_only) / 1e9")
-    rm -f "$work"/*.raw "$work"/*.h5.partial
-    if [ "$(calc "$(free_gb) > $need")" = 1 ] && ours 60 "$helpers/gpu" weights "$work/$1.json" "$work/$1.raw" && ours 60 "$helpers/gpu" tokens "$pack" "$work/tokens.raw"; then
-        start=(--weights "$work/$1.raw" --tokens "$work/tokens.raw")
-    fi
-    for how in $hows; do
-        watch_memory
-        peer 240 "$python" tests/bench/peers/train_torch.py "$work/$1.json" --device "$device" --dtype bf16 --compile $how \
-            --steps $(($(steps_of "$1") / 2)) --warmup "$(warm_of "$1")" "${start[@]}" && torch_rows "$1" $how || true
-        stop_watching
+    [ "$kind" = cuda ] || pairs="88m:whole 88m:none 1b58:none"
+    rm -f "$work"/*.raw* "$work"/*.h5*.partial
+    for pair in $pairs; do
+        [[ " $models " != *" ${pair%:*} "* ]] || torch_model "${pair%:*}" "${pair#*:}"
         keep
     done
-    rm -f "$work/$1.raw"
+}
+# From our initial weights on our tokens, as raw numbers, where there is room for them.
+start_of() { # MODEL -> start
+    start=()
+    if [ ! -s "$work/$1.raw" ] && [ "$(calc "$(free_gb) > 1.2 * $(plan "$1" file_weights_only) / 1e9")" = 1 ]; then
+        ours 60 "$helpers/gpu" weights "$work/$1.json" "$work/$1.raw" && ours 60 "$helpers/gpu" tokens "$pack" "$work/tokens.raw" || rm -f "$work/$1.raw"
+    fi
+    [ ! -s "$work/$1.raw" ] || start=(--weights "$work/$1.raw" --tokens "$work/tokens.raw")
+}
+torch_model() { # MODEL HOW
+    start_of "$1"
+    watch_memory
+    ! peer 240 "$python" tests/bench/peers/train_torch.py "$work/$1.json" --device "$device" --dtype bf16 --compile "$2" \
+        --steps $(($(steps_of "$1") / 2)) --warmup "$(warm_of "$1")" "${start[@]}" || torch_rows "$1" "$2"
+    stop_watching
 }
 torch_rows() { # MODEL HOW
     local name="$who_torch compiled, $2" step
