@@ -112,7 +112,7 @@ static int run_results(int argc, char **argv)
 
 /* ---- combine ---- */
 
-/* `--timing F1 F2 ...`: what has no LETTER= behind --timing is one more timing file. */
+/* `--timing F1 F2 ...`: what has no NAME= behind --timing is one more timing file. */
 static void sort_operands(const struct qk_tool *tool, struct qk_strings *runs,
                           struct qk_strings *timings)
 {
@@ -127,7 +127,7 @@ static void sort_operands(const struct qk_tool *tool, struct qk_strings *runs,
             qk_tool_misuse(tool, "%s", err.text);
     }
     if (runs->count == 0)
-        qk_tool_misuse(tool, "no LETTER=FILE given");
+        qk_tool_misuse(tool, "no NAME=FILE given");
 }
 
 /* Of the operands only the runs are recorded: times are not the content. */
@@ -150,7 +150,7 @@ static int run_combine(int argc, char **argv)
                                   {0}};
     struct qk_tool tool = {
         .command = {.usage = "A=FILE B=FILE ... [--timing FILE...] -o OUT",
-                    .summary = "results.json of several conditions as combined.json; a letter "
+                    .summary = "results.json of several conditions as combined.json; a name "
                                "given more than once holds the mean over its seeds.",
                     .tables = {options}},
         .least_operands = 1,

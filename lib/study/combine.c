@@ -98,14 +98,27 @@ cJSON *qk_combine_mean(const cJSON *const *values, int count, const char *what, 
 
 /* ---- conditions ---- */
 
-const char *qk_combine_path(const char *operand, struct qk_err *err)
+/* What stands before the "="; false when it is no name of a condition. */
+static bool name_of(char name[QK_CONDITION_NAME], const char *operand)
 {
-    if (operand[0] < 'A' || operand[0] > 'Z' || operand[1] != '=' || operand[2] == '\0')
-        return qk_fail_null(err, "'%s' is not LETTER=FILE, such as A=results.json", operand);
-    return operand + 2;
+    const size_t n = strcspn(operand, "=");
+    if (n >= QK_CONDITION_NAME)
+        return false;
+    memcpy(name, operand, n);
+    name[n] = '\0';
+    return qk_condition_may_be_called(name);
 }
 
-/* The runs of one letter, read and checked one by one. */
+const char *qk_combine_path(const char *operand, struct qk_err *err)
+{
+    char name[QK_CONDITION_NAME];
+    const char *equals = strchr(operand, '=');
+    if (equals == NULL || equals[1] == '\0' || !name_of(name, operand))
+        return qk_fail_null(err, "'%s' is not NAME=FILE, such as A=results.json", operand);
+    return equals + 1;
+}
+
+/* The runs of one condition, read and checked one by one. */
 struct runs {
     cJSON **at;
     const char **paths;
@@ -129,16 +142,17 @@ static int check_run(const cJSON *json, const char *path, struct qk_err *err)
     return 0;
 }
 
-static int runs_read(struct runs *r, const struct qk_strings *operands, char letter,
+static int runs_read(struct runs *r, const struct qk_strings *operands, const char *name,
                      struct qk_err *err)
 {
     r->at = qk_zalloc(operands->count + 1, sizeof *r->at);
     r->paths = qk_zalloc(operands->count + 1, sizeof *r->paths);
     for (size_t i = 0; i < operands->count; i++) {
+        char its[QK_CONDITION_NAME];
         const char *path = qk_combine_path(operands->at[i], err);
         if (path == NULL)
             return -1;
-        if (operands->at[i][0] != letter)
+        if (!name_of(its, operands->at[i]) || strcmp(its, name) != 0)
             continue;
         cJSON *json = qk_json_read(path, err);
         if (json == NULL)
@@ -160,25 +174,24 @@ static void name_all(const struct qk_strings *operands, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%s", i ? " " : "", operands->at[i]);
 }
 
-static int check_distinct_seeds(const struct runs *r, char letter, struct qk_err *err)
+static int check_distinct_seeds(const struct runs *r, const char *name, struct qk_err *err)
 {
     for (int i = 0; i < r->count; i++)
         for (int j = 0; j < i; j++) {
             const cJSON *a = cJSON_GetObjectItemCaseSensitive(r->at[i], "seed");
             const cJSON *b = cJSON_GetObjectItemCaseSensitive(r->at[j], "seed");
             if (cJSON_IsNumber(a) && cJSON_IsNumber(b) && a->valuedouble == b->valuedouble)
-                return qk_fail(err, "%s: condition %c has two runs of seed %.0f", r->paths[i],
-                               letter, a->valuedouble);
+                return qk_fail(err, "%s: condition %s has two runs of seed %.0f", r->paths[i], name,
+                               a->valuedouble);
         }
     return 0;
 }
 
 /* The mean of the runs with `seeds` inside; takes the runs over. */
-static cJSON *mean_of_runs(struct runs *r, char letter, struct qk_err *err)
+static cJSON *mean_of_runs(struct runs *r, const char *name, struct qk_err *err)
 {
-    char what[2] = {letter, '\0'};
     const cJSON *const *values = (const cJSON *const *)r->at;
-    cJSON *mean = qk_combine_mean(values, r->count, what, err);
+    cJSON *mean = qk_combine_mean(values, r->count, name, err);
     if (mean == NULL)
         return NULL;
     cJSON_DeleteItemFromObjectCaseSensitive(mean, "seed");
@@ -193,24 +206,22 @@ static cJSON *mean_of_runs(struct runs *r, char letter, struct qk_err *err)
     return mean;
 }
 
-static int add_condition(cJSON *combined, const struct qk_strings *operands, char letter,
+static int add_condition(cJSON *combined, const struct qk_strings *operands, const char *name,
                          struct qk_err *err)
 {
     struct runs runs = {0};
     cJSON *json = NULL;
-    int result = runs_read(&runs, operands, letter, err);
+    int result = runs_read(&runs, operands, name, err);
     if (result == 0)
-        result = check_distinct_seeds(&runs, letter, err);
+        result = check_distinct_seeds(&runs, name, err);
     if (result == 0 && runs.count == 1)
         json = runs.at[--runs.count];
     else if (result == 0 && runs.count > 1)
-        json = mean_of_runs(&runs, letter, err);
+        json = mean_of_runs(&runs, name, err);
     if (result == 0 && runs.count > 0 && json == NULL)
         result = -1;
-    if (json != NULL) {
-        char key[2] = {letter, '\0'};
-        cJSON_AddItemToObject(combined, key, json);
-    }
+    if (json != NULL)
+        cJSON_AddItemToObject(combined, name, json);
     runs_free(&runs);
     return result;
 }
@@ -246,8 +257,13 @@ cJSON *qk_combine(const struct qk_strings *operands, const struct qk_strings *ti
 {
     cJSON *combined = cJSON_CreateObject();
     int result = 0;
-    for (char letter = 'A'; letter <= 'Z' && result == 0; letter++)
-        result = add_condition(combined, operands, letter, err);
+    for (size_t i = 0; i < operands->count && result == 0; i++) {
+        char name[QK_CONDITION_NAME];
+        if (qk_combine_path(operands->at[i], err) == NULL || !name_of(name, operands->at[i]))
+            result = -1;
+        else if (!cJSON_HasObjectItem(combined, name))
+            result = add_condition(combined, operands, name, err);
+    }
     double elapsed = 0;
     for (size_t i = 0; i < timings->count && result == 0; i++)
         result = add_elapsed(timings->at[i], &elapsed, err);

@@ -1,6 +1,6 @@
 /* combined.json: the conditions of a study side by side, and the mean over seeds.
  *
- * {A: results, B: results, ..., elapsed_s}; with several runs under one letter, that letter holds
+ * {A: results, B: results, ..., elapsed_s}; with several runs under one name, that one holds
  * their mean (every number and array averaged element by element, null where any run has null) and
  * `seeds`: the runs themselves in the order given.
  */
@@ -10,8 +10,8 @@
 #include "base/json.h"
 #include "base/mem.h"
 
-/* `operands` are "A=results.json" words.  Runs of one letter must have different seeds and equal
- * points; all letters the same seeds.  The caller deletes the result; NULL on failure. */
+/* `operands` are "A=results.json" words.  Runs of one name must have different seeds and equal
+ * points; all names the same seeds.  The caller deletes the result; NULL on failure. */
 cJSON *qk_combine(const struct qk_strings *operands, const struct qk_strings *timings,
                   struct qk_err *err);
 

@@ -73,7 +73,7 @@ static void spread(struct qk_buffer *to, const struct qk_condition *plus,
 
 /* ---- header ---- */
 
-/* What stands behind the letter in a legend. */
+/* What stands behind the name in a legend. */
 static const char *legend_of(const struct qk_condition *c)
 {
     static const char *const legends[][2] = {{"learned", "learned γ"},
@@ -99,10 +99,10 @@ static void header(struct qk_buffer *to, const char *figure, const char *title,
     const struct qk_results *r = &c->at[0].mean;
     qk_buffer_format(to, "# figure: %s\n# title: %s\n# conditions:", figure, title);
     for (int i = 0; i < c->count; i++)
-        qk_buffer_format(to, " %c", c->at[i].letter);
+        qk_buffer_format(to, " %s", c->at[i].name);
     qk_buffer_text(to, "\n");
     for (int i = 0; i < c->count; i++)
-        qk_buffer_format(to, "# label %c: %s\n", c->at[i].letter, legend_of(&c->at[i]));
+        qk_buffer_format(to, "# label %s: %s\n", c->at[i].name, legend_of(&c->at[i]));
     qk_buffer_format(to, "# seeds: %d\n", c->at[0].n_seeds);
     if (r->site != NULL)
         qk_buffer_format(to, "# site: %s\n", site_words(r->site));
@@ -124,9 +124,9 @@ static int plot_loss(struct qk_buffer *to, const struct qk_combined *c, struct q
     for (int i = 0; i < c->count; i++) {
         const struct qk_condition *at = &c->at[i];
         qk_buffer_format(to,
-                         "# %c: tokens, train (nats/token, mean since the point before), "
+                         "# %s: tokens, train (nats/token, mean since the point before), "
                          "low, high, val, low, high\n",
-                         at->letter);
+                         at->name);
         for (int p = 0; p < at->mean.points; p++) {
             qk_buffer_format(to, "%.10g", at->mean.tokens[p]);
             spread(to, at, NULL, loss_value, 0, p);
@@ -138,8 +138,8 @@ static int plot_loss(struct qk_buffer *to, const struct qk_combined *c, struct q
     for (int i = 1; i < c->count; i++) {
         const struct qk_condition *at = &c->at[i];
         qk_buffer_format(
-            to, "# %c-%c: tokens, train difference, low, high, val difference, low, high\n",
-            at->letter, c->at[0].letter);
+            to, "# %s-%s: tokens, train difference, low, high, val difference, low, high\n",
+            at->name, c->at[0].name);
         for (int p = 0; p < at->mean.points; p++) {
             qk_buffer_format(to, "%.10g", at->mean.tokens[p]);
             spread(to, at, &c->at[0], loss_value, 0, p);
@@ -156,7 +156,7 @@ static int plot_pr(struct qk_buffer *to, const struct qk_combined *c, struct qk_
     (void)err;
     for (int i = 0; i < c->count; i++) {
         const struct qk_condition *at = &c->at[i];
-        qk_buffer_format(to, "# %c: tokens, mean PR over layers, low, high\n", at->letter);
+        qk_buffer_format(to, "# %s: tokens, mean PR over layers, low, high\n", at->name);
         for (int p = 0; p < at->mean.points; p++) {
             qk_buffer_format(to, "%.10g", at->mean.tokens[p]);
             spread(to, at, NULL, pr_value, 0, p);
@@ -186,8 +186,8 @@ static int plot_layers(struct qk_buffer *to, const struct qk_combined *c, struct
 
 static int plot_decomposition(struct qk_buffer *to, const struct qk_combined *c, struct qk_err *err)
 {
-    const struct qk_condition *a = qk_combined_find(c, 'A'), *b = qk_combined_find(c, 'B');
-    const struct qk_condition *none = qk_combined_find(c, 'C');
+    const struct qk_condition *a = qk_combined_find(c, "A"), *b = qk_combined_find(c, "B");
+    const struct qk_condition *none = qk_combined_find(c, "C");
     if (a == NULL || b == NULL || none == NULL)
         return qk_fail(err, "4_causal_decomposition needs conditions A, B and C");
     int last = a->mean.points - 1;
@@ -239,7 +239,7 @@ static int plot_gamma(struct qk_buffer *to, const struct qk_combined *c, struct 
     if (gain == NULL)
         return qk_fail(err, "5_gamma_cv: no condition has a learned gain with 'gamma_cv'");
     int chosen[5] = {0}, count = choose_layers(gain->mean.layers, chosen);
-    qk_buffer_format(to, "# condition: %c\n# lines: %d\n", gain->letter, count);
+    qk_buffer_format(to, "# condition: %s\n# lines: %d\n", gain->name, count);
     for (int i = 0; i < count; i++)
         qk_buffer_format(to, "# line %d: layer %d\n", i, chosen[i]);
     for (int i = 0; i < count; i++)

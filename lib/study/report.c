@@ -146,7 +146,7 @@ static void write_setup(struct qk_report_writer *w)
                         "keys, from the same initial weights, on the same data in the same order:",
                         c->count == 3 ? "Three" : "Several");
     for (int i = 0; i < c->count; i++)
-        qk_report_item(&list, "%c (%s, `%s`): %s.", c->at[i].letter, qk_condition_name(&c->at[i]),
+        qk_report_item(&list, "%s (%s, `%s`): %s.", c->at[i].name, qk_condition_name(&c->at[i]),
                        c->at[i].mean.tag, why(&c->at[i]));
     qk_report_list(w, &list);
     seed_names(v->at[0].condition, seeds);
@@ -188,9 +188,9 @@ static void write_others(struct qk_report_writer *w)
     for (int i = 0; i < c->count; i++) {
         const struct qk_results *r = &c->at[i].mean;
         const int last = r->points - 1, val = qk_results_last(r->val_loss, r->points);
-        if (c->at[i].letter <= 'C')
+        if (c->at[i].name[0] <= 'C')
             continue;
-        qk_table_cell(&t, "%c %s", c->at[i].letter, qk_condition_name(&c->at[i]));
+        qk_table_cell(&t, "%s %s", c->at[i].name, qk_condition_name(&c->at[i]));
         qk_table_number(&t, "%.2f", r->mean_pr[last]);
         qk_table_number(&t, "%+.2f", r->mean_pr[last] - v->at[0].last_pr);
         qk_table_number(&t, "%+.2f", r->mean_pr[last] - v->at[1].last_pr);

@@ -259,7 +259,7 @@ static int parse_condition(struct qk_condition *c, const cJSON *json, const char
                            struct qk_err *err)
 {
     char label[512];
-    snprintf(label, sizeof label, "%.400s: %c", where, c->letter);
+    snprintf(label, sizeof label, "%.400s: %s", where, c->name);
     if (qk_results_parse(&c->mean, json, label, err) != 0)
         return -1;
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, "seeds");
@@ -272,7 +272,7 @@ static int parse_condition(struct qk_condition *c, const cJSON *json, const char
         return qk_results_parse(&c->seeds[0], json, label, err);
     }
     for (int i = 0; i < n; i++) {
-        snprintf(label, sizeof label, "%.400s: %c.seeds[%d]", where, c->letter, i);
+        snprintf(label, sizeof label, "%.400s: %s.seeds[%d]", where, c->name, i);
         if (qk_results_parse(&c->seeds[i], cJSON_GetArrayItem(list, i), label, err) != 0)
             return -1;
         c->n_seeds++;
@@ -301,12 +301,12 @@ static int check_same_seeds(const struct qk_condition *a, const struct qk_condit
                             const char *where, struct qk_err *err)
 {
     if (a->n_seeds != b->n_seeds)
-        return qk_fail(err, "%s: %c has %d seeds, %c has %d: they cannot be paired", where,
-                       a->letter, a->n_seeds, b->letter, b->n_seeds);
+        return qk_fail(err, "%s: %s has %d seeds, %s has %d: they cannot be paired", where, a->name,
+                       a->n_seeds, b->name, b->n_seeds);
     for (int i = 0; i < a->n_seeds; i++)
         if (a->seeds[i].has_seed && b->seeds[i].has_seed && a->seeds[i].seed != b->seeds[i].seed)
-            return qk_fail(err, "%s: run %d of %c has seed %lld, of %c %lld: they cannot be paired",
-                           where, i, a->letter, (long long)a->seeds[i].seed, b->letter,
+            return qk_fail(err, "%s: run %d of %s has seed %lld, of %s %lld: they cannot be paired",
+                           where, i, a->name, (long long)a->seeds[i].seed, b->name,
                            (long long)b->seeds[i].seed);
     return 0;
 }
@@ -317,11 +317,11 @@ static int check_consistent(const struct qk_combined *c, const char *where, stru
     for (int i = 0; i < c->count; i++) {
         const struct qk_condition *other = &c->at[i];
         char what[64];
-        snprintf(what, sizeof what, "%c and %c", first->letter, other->letter);
+        snprintf(what, sizeof what, "%s and %s", first->name, other->name);
         if (check_same_points(&first->mean, &other->mean, where, what, err) != 0 ||
             check_same_seeds(first, other, where, err) != 0)
             return -1;
-        snprintf(what, sizeof what, "the seeds of %c", other->letter);
+        snprintf(what, sizeof what, "the seeds of %s", other->name);
         for (int s = 0; s < other->n_seeds; s++)
             if (check_same_points(&other->mean, &other->seeds[s], where, what, err) != 0)
                 return -1;
@@ -329,17 +329,39 @@ static int check_consistent(const struct qk_combined *c, const char *where, stru
     return 0;
 }
 
+bool qk_condition_may_be_called(const char *name)
+{
+    static const char *const taken[] = {"provenance", "elapsed_s", "config"};
+    const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    const char rest[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
+    const size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
+        if (strcmp(name, taken[i]) == 0)
+            return false;
+    return n > 0 && n < QK_CONDITION_NAME && strspn(name, letters) > 0 && strspn(name, rest) == n;
+}
+
+/* Other objects may stand beside the conditions. */
+static bool looks_like_results(const cJSON *json)
+{
+    return cJSON_GetObjectItemCaseSensitive(json, "mean_pr") ||
+           cJSON_GetObjectItemCaseSensitive(json, "layer_pr");
+}
+
 static int parse_conditions(struct qk_combined *c, const char *where, struct qk_err *err)
 {
     if (!cJSON_IsObject(c->json))
         return qk_fail(err, "%s: not an object", where);
-    for (char letter = 'A'; letter <= 'Z'; letter++) {
-        char key[2] = {letter, '\0'};
-        const cJSON *json = cJSON_GetObjectItemCaseSensitive(c->json, key);
-        if (json == NULL)
+    const cJSON *json;
+    cJSON_ArrayForEach(json, c->json)
+    {
+        if (!looks_like_results(json) || !qk_condition_may_be_called(json->string))
             continue;
-        c->at[c->count].letter = letter;
-        if (parse_condition(&c->at[c->count++], json, where, err) != 0)
+        if (c->count == QK_MOST_CONDITIONS)
+            return qk_fail(err, "%s: more than %d conditions", where, QK_MOST_CONDITIONS);
+        struct qk_condition *condition = &c->at[c->count++];
+        snprintf(condition->name, sizeof condition->name, "%s", json->string);
+        if (parse_condition(condition, json, where, err) != 0)
             return -1;
     }
     if (c->count == 0)
@@ -376,10 +398,10 @@ void qk_combined_free(struct qk_combined *c)
     *c = (struct qk_combined){.elapsed_s = NAN};
 }
 
-const struct qk_condition *qk_combined_find(const struct qk_combined *c, char letter)
+const struct qk_condition *qk_combined_find(const struct qk_combined *c, const char *name)
 {
     for (int i = 0; i < c->count; i++)
-        if (c->at[i].letter == letter)
+        if (strcmp(c->at[i].name, name) == 0)
             return &c->at[i];
     return NULL;
 }

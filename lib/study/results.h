@@ -47,9 +47,11 @@ int qk_results_last(const double *series, int points);
 /* Parameters of the model its config describes; 0 when it carries none. */
 int64_t qk_results_parameters(const struct qk_results *r);
 
+enum { QK_CONDITION_NAME = 24 };
+
 /* One condition: the mean over its seeds, and the seeds (one when the file had no list). */
 struct qk_condition {
-    char letter;
+    char name[QK_CONDITION_NAME]; /* "A", "B1", "Muon_QK": its key in combined.json */
     struct qk_results mean;
     struct qk_results *seeds;
     int n_seeds;
@@ -59,7 +61,7 @@ enum { QK_MOST_CONDITIONS = 26 };
 
 struct qk_combined {
     cJSON *json;                                /* owned */
-    struct qk_condition at[QK_MOST_CONDITIONS]; /* in order of letter */
+    struct qk_condition at[QK_MOST_CONDITIONS]; /* in the file's order */
     int count;
     double elapsed_s; /* NaN when null */
 };
@@ -70,8 +72,12 @@ int qk_combined_parse(struct qk_combined *c, cJSON *json, const char *where, str
 int qk_combined_read(struct qk_combined *c, const char *path, struct qk_err *err);
 void qk_combined_free(struct qk_combined *c);
 
-/* The condition of that letter, or NULL. */
-const struct qk_condition *qk_combined_find(const struct qk_combined *c, char letter);
+/* The condition of that name, or NULL. */
+const struct qk_condition *qk_combined_find(const struct qk_combined *c, const char *name);
+
+/* A name that a condition may have: a letter, then letters, digits and _; not a key that
+ * combined.json has for other things. */
+bool qk_condition_may_be_called(const char *name);
 
 /* The second of the pair whose first is `key`; `otherwise` when there is none, or key is NULL. */
 const char *qk_words_for(const char *const pairs[][2], size_t count, const char *key,

@@ -165,7 +165,7 @@ void qk_table_conditions(struct qk_table *t, const struct qk_combined *c)
         const struct qk_results *r = &condition->mean;
         struct qk_trajectory at;
         qk_trajectory_follow(&at, condition);
-        qk_table_cell(t, "%c %s", condition->letter, qk_condition_name(condition));
+        qk_table_cell(t, "%s %s", condition->name, qk_condition_name(condition));
         qk_table_number(t, "%.2f", at.last_pr);
         qk_table_number(t, "%.2f", seed_sd(condition));
         qk_table_number(t, "%.1f", 100 * at.last_pr / r->null_pr);

@@ -146,7 +146,7 @@ static void contrast(struct qk_contrast *k, const struct qk_condition *plus,
 {
     const struct qk_results *a = &plus->mean, *b = &minus->mean;
     double *d = qk_alloc((size_t)plus->n_seeds, sizeof *d);
-    *k = (struct qk_contrast){.plus = plus->letter, .minus = minus->letter, .p_holm = NAN};
+    *k = (struct qk_contrast){.plus = plus->name[0], .minus = minus->name[0], .p_holm = NAN};
     k->seeds = qk_alloc((size_t)plus->n_seeds, sizeof *k->seeds);
     pair_seeds(&k->train, d, plus, minus, TRAIN, a->points - 1);
     pair_seeds(&k->val, d, plus, minus, VAL, qk_results_last(a->val_loss, a->points));
@@ -220,16 +220,16 @@ static int check_numbers(const struct qk_condition *c, struct qk_err *err)
         const struct qk_results *r = &c->seeds[s];
         for (int i = 0; i < r->points; i++)
             if (isnan(r->mean_pr[i]))
-                return qk_fail(err, "condition %c: 'mean_pr' is null at %.0f tokens", c->letter,
+                return qk_fail(err, "condition %s: 'mean_pr' is null at %.0f tokens", c->name,
                                r->tokens[i]);
         for (int l = 0; l < r->layers; l++)
             if (isnan(qk_results_at(r, r->layer_pr, l, r->points - 1)))
                 return qk_fail(err,
-                               "condition %c: 'layer_pr' of layer %d is null at the last point",
-                               c->letter, l);
+                               "condition %s: 'layer_pr' of layer %d is null at the last point",
+                               c->name, l);
     }
     if (c->mean.points < 2)
-        return qk_fail(err, "condition %c: one point is no trajectory", c->letter);
+        return qk_fail(err, "condition %s: one point is no trajectory", c->name);
     return 0;
 }
 
@@ -248,7 +248,7 @@ int qk_verdict_causal(struct qk_verdict *v, const struct qk_combined *c, struct 
     const struct qk_condition *at[3];
     *v = (struct qk_verdict){.tolerance = QK_TOLERANCE_PR};
     for (int i = 0; i < 3; i++) {
-        at[i] = qk_combined_find(c, (char)('A' + i));
+        at[i] = qk_combined_find(c, (char[]){(char)('A' + i), '\0'});
         if (at[i] == NULL)
             return qk_fail(err, "there is no condition %c, causal50m needs A, B and C", 'A' + i);
         if (check_numbers(at[i], err) != 0)

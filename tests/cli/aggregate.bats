@@ -96,7 +96,7 @@ C no QK-Norm	4.25	-	54.5	4.00	2e-05	4.25	-	5.6000	5.6000" ]
     qk-aggregate table --study causal50m --of trajectory --format text combined.json | grep -q "^4e-05 "
 }
 
-@test "several seeds: the mean in the letter, the runs inside, tests in the verdict" {
+@test "several seeds: the mean under the name, the runs inside, tests in the verdict" {
     three_conditions
     for c in QK QK_frozen NoQK; do
         jq '.seed = 137 | .mean_pr = [.mean_pr[] + 0.5] | .layer_pr |= map_values([.[] + 0.5])' $c.json >$c-137.json
@@ -173,7 +173,7 @@ figures() {
     fails 2 "qk-aggregate: a subcommand is needed" qk-aggregate
     fails 2 "qk-aggregate: there is no subcommand 'guess'" qk-aggregate guess
     fails 2 "qk-aggregate: --tag and at least one --probe are needed" qk-aggregate results --tag QK
-    fails 2 "qk-aggregate: 'x.json' is not LETTER=FILE, such as A=results.json" qk-aggregate combine x.json
+    fails 2 "qk-aggregate: 'x.json' is not NAME=FILE, such as A=results.json" qk-aggregate combine x.json
     fails 2 "qk-aggregate: --study is needed" qk-aggregate verdict combined.json
     fails 2 "qk-aggregate: no input given" qk-aggregate verdict --study causal50m
     fails 2 "qk-aggregate: --combined, --verdict and --figures are needed" qk-aggregate report --study causal50m
