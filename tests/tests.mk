@@ -33,7 +33,7 @@ $(BENCHES): $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libqk.a
 	$(call say,LD)$(CC) $(QK_CFLAGS) $(LDFLAGS) $^ $(QK_LIBS) -o $@
 
 .PHONY: check
-check: test-tools bin $(UNIT_TESTS) $(CUDA_TESTS) $(EMULATION_TESTS) $(EMULATED_PROGRAMS) $(MAKE_INPUT) $(BENCHES)
+check: test-tools bin $(UNIT_TESTS) $(CUDA_TESTS) $(RACED_TESTS) $(EMULATION_TESTS) $(EMULATED_PROGRAMS) $(MAKE_INPUT) $(BENCHES)
 	@tests/run $(BUILD) $(TESTS)
 
 # The pipeline and the house rules are the same under sanitizers, and slow: left out.

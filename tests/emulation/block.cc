@@ -27,6 +27,7 @@ dim3 blockDim, gridDim;
 
 static struct thread threads[MOST_THREADS];
 static unsigned ready[MOST_THREADS / WARP]; /* lanes that can run, per warp */
+static unsigned here[MOST_THREADS / WARP];  /* lanes that wait for others of their warp */
 static int count, waiting, ended;           /* of the block's threads; waiting: for the block */
 static int current = -1;                    /* the thread that runs */
 static const void *running;                 /* its kernel, NULL outside */
@@ -152,7 +153,7 @@ static bool alike(const struct thread *a, const struct thread *b)
     if (a->state != b->state || a->state != WAITS)
         return a->state == b->state;
     return a->what == b->what && a->mask == b->mask && a->line == b->line &&
-           strcmp(a->file, b->file) == 0;
+           (a->file == b->file || strcmp(a->file, b->file) == 0);
 }
 
 /* "threads 0-15 wait at __syncthreads (file:line); threads 16-31 have ended" */
@@ -193,21 +194,33 @@ int qk_emulation_thread(void)
     return current;
 }
 
+int qk_emulation_running(void)
+{
+    return current;
+}
+
+const char *qk_emulation_private(const void *at, bool write)
+{
+    if (qk_fiber_holds(&threads[current].fiber, at) || (!write && qk_fiber_caller_holds(at)))
+        return NULL;
+    for (int i = 0; i < count; i++)
+        if (qk_fiber_holds(&threads[i].fiber, at))
+            return "a variable of another thread";
+    return "memory of the host";
+}
+
 uint64_t qk_emulation_blocks(void)
 {
     return blocks_begun;
 }
 
-static bool waits_with(const struct thread *t, unsigned mask)
-{
-    return t->state == WAITS && t->mask == mask;
-}
-
 /* Whether every lane of `mask` waits with this very mask. */
 static bool warp_is_here(int first, unsigned mask)
 {
+    if (mask & ~here[first / WARP])
+        return false;
     for (int lane = 0; lane < WARP; lane++)
-        if (mask >> lane & 1 && !waits_with(&threads[first + lane], mask))
+        if (mask >> lane & 1 && threads[first + lane].mask != mask)
             return false;
     return true;
 }
@@ -218,6 +231,7 @@ static void release(int first, unsigned mask)
         if (mask >> lane & 1)
             threads[first + lane].state = READY;
     ready[first / WARP] |= mask;
+    here[first / WARP] &= ~mask;
 }
 
 static unsigned lanes_of(int warp)
@@ -236,6 +250,7 @@ static void meet_warp(struct thread *t, qk_emulation_work *work)
     if (mask & ~lanes_of(first / WARP))
         qk_emulation_fail("%s with mask 0x%08x; the warp has %d threads (%s:%d)", t->what, mask,
                           count - first, t->file, t->line);
+    here[first / WARP] |= 1u << current % WARP;
     if (!warp_is_here(first, mask))
         return;
     void *mine[WARP] = {};
@@ -249,6 +264,8 @@ static void meet_warp(struct thread *t, qk_emulation_work *work)
     }
     if (work)
         work(mine, mask);
+    else /* __syncwarp: the only one that orders memory */
+        qk_races_warp(first, mask);
     release(first, mask);
 }
 
@@ -265,6 +282,7 @@ static void meet_block(struct thread *t, qk_emulation_work *work)
     }
     if (work)
         work(mine, (unsigned)count);
+    qk_races_barrier();
     for (int warp = 0; warp * WARP < count; warp++)
         release(warp * WARP, lanes_of(warp));
 }
@@ -344,7 +362,7 @@ static void run_block(uint64_t number)
     blockIdx.z = (unsigned)(number / grid.x / grid.y);
     memset(dynamic, 0xff, dynamic_bytes);
     waiting = ended = 0;
-    blocks_begun++;
+    qk_races_block(++blocks_begun);
     for (int i = 0; i < count; i++) {
         struct thread *t = &threads[i];
         t->index.x = (unsigned)i % size.x;
@@ -354,7 +372,7 @@ static void run_block(uint64_t number)
         qk_fiber_prepare(&t->fiber, thread_body, t);
     }
     for (int warp = 0; warp * WARP < count; warp++)
-        ready[warp] = lanes_of(warp);
+        ready[warp] = lanes_of(warp), here[warp] = 0;
     run_threads();
 }
 
@@ -383,6 +401,7 @@ void qk_emulation_grid(const cudaLaunchConfig_t *config, const void *kernel, voi
     launches++;
     note(kernel);
     running = kernel;
+    qk_races_launch(blocks_begun + 1);
     kernel_call = call;
     kernel_what = what;
     gridDim = config->gridDim;

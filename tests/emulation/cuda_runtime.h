@@ -185,50 +185,30 @@ static inline void __threadfence_block(void)
 {
 }
 
-/* Threads run one at a time and stop only where they meet. */
-#define QK_ATOMIC(type)                                                                            \
-    static inline type atomicAdd(type *at, type x)                                                 \
+/* Threads run one at a time and stop only where they meet.  What watches for races (races.cc) is
+ * told that this is no plain access. */
+void qk_emulation_atomic(const void *at, size_t bytes);
+#ifdef __SANITIZE_THREAD__
+#define QK_UNWATCHED static __attribute__((no_sanitize_thread, noinline, unused))
+#else
+#define QK_UNWATCHED static inline
+#endif
+#define QK_ATOMIC_OP(name, type, step, ...)                                                        \
+    QK_UNWATCHED type name(type *at, __VA_ARGS__ type x)                                           \
     {                                                                                              \
-        type was = *at;                                                                            \
-        *at = (type)((unsigned long long)was + (unsigned long long)x);                             \
-        return was;                                                                                \
-    }                                                                                              \
-    static inline type atomicMax(type *at, type x)                                                 \
-    {                                                                                              \
-        type was = *at;                                                                            \
-        *at = was > x ? was : x;                                                                   \
-        return was;                                                                                \
-    }                                                                                              \
-    static inline type atomicMin(type *at, type x)                                                 \
-    {                                                                                              \
-        type was = *at;                                                                            \
-        *at = was < x ? was : x;                                                                   \
-        return was;                                                                                \
-    }                                                                                              \
-    static inline type atomicExch(type *at, type x)                                                \
-    {                                                                                              \
-        type was = *at;                                                                            \
-        *at = x;                                                                                   \
-        return was;                                                                                \
-    }                                                                                              \
-    static inline type atomicOr(type *at, type x)                                                  \
-    {                                                                                              \
-        type was = *at;                                                                            \
-        *at = was | x;                                                                             \
-        return was;                                                                                \
-    }                                                                                              \
-    static inline type atomicAnd(type *at, type x)                                                 \
-    {                                                                                              \
-        type was = *at;                                                                            \
-        *at = was & x;                                                                             \
-        return was;                                                                                \
-    }                                                                                              \
-    static inline type atomicCAS(type *at, type expected, type x)                                  \
-    {                                                                                              \
-        type was = *at;                                                                            \
-        *at = was == expected ? x : was;                                                           \
+        qk_emulation_atomic(at, sizeof *at);                                                       \
+        const type was = *at;                                                                      \
+        *at = step;                                                                                \
         return was;                                                                                \
     }
+#define QK_ATOMIC(type)                                                                            \
+    QK_ATOMIC_OP(atomicAdd, type, (type)((unsigned long long)was + (unsigned long long)x), )       \
+    QK_ATOMIC_OP(atomicMax, type, was > x ? was : x, )                                             \
+    QK_ATOMIC_OP(atomicMin, type, was < x ? was : x, )                                             \
+    QK_ATOMIC_OP(atomicExch, type, x, )                                                            \
+    QK_ATOMIC_OP(atomicOr, type, was | x, )                                                        \
+    QK_ATOMIC_OP(atomicAnd, type, was &x, )                                                        \
+    QK_ATOMIC_OP(atomicCAS, type, was == expected ? x : was, type expected, )
 QK_ATOMIC(int)
 QK_ATOMIC(unsigned)
 QK_ATOMIC(unsigned long long)

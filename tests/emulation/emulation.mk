@@ -14,13 +14,17 @@ EMULATED_SOURCES := $(filter-out lib/compute/cuda/lt.cu,$(sort $(wildcard lib/co
     $(filter-out tests/emulation/test_%,$(sort $(wildcard tests/emulation/*.cc)))
 EMULATED_OBJECTS := $(patsubst %,$(EMULATED)/%.o,$(basename $(EMULATED_SOURCES))) $(EMULATED)/lib/compute/device.o
 CUDA_TESTS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/cuda/test_*.c)))
+# The same tests with kernels compiled to be watched for races (races.cc): tests/run runs them after the others.
+RACED := $(BUILD)/raced
+RACED_TESTS := $(CUDA_TESTS:$(BUILD)/%=$(RACED)/%)
+RACED_OBJECTS := $(patsubst %.cu,$(RACED)/%.o,$(filter-out lib/compute/cuda/lt.cu,$(sort $(wildcard lib/compute/cuda/*.cu))))
 EMULATION_TESTS := $(patsubst %.cc,$(BUILD)/%,$(sort $(wildcard tests/emulation/test_*.cc)))
 EMULATED_PROGRAMS := $(patsubst %,$(EMULATED)/bin/%,qk-train qk-probe qk-eval)
 EMULATED_LIBS := $(filter-out $(CUDA_LIBS),$(QK_LIBS)) -ldl $(if $(findstring clang,$(CC)),-lomp,-fopenmp)
 emulated_link = $(CXX) $(EMULATED_SANITIZERS) $(LDFLAGS) $^ $(1) $(EMULATED_LIBS) -o $@
 
 .PHONY: emulated
-emulated: $(CUDA_TESTS) $(EMULATION_TESTS) $(EMULATED_PROGRAMS)
+emulated: $(CUDA_TESTS) $(RACED_TESTS) $(EMULATION_TESTS) $(EMULATED_PROGRAMS)
 
 # Asked once, so that a missing compiler is a sentence.
 $(EMULATED)/compiler:
@@ -30,6 +34,9 @@ $(EMULATED)/compiler:
 $(EMULATED)/%.o: %.cu | $(EMULATED)/compiler
 	@mkdir -p $(@D)
 	$(call say,CXX)$(CXX) -x c++ $(EMULATED_FLAGS) -MMD -MP -c $< -o $@
+$(RACED)/%.o: %.cu | $(EMULATED)/compiler
+	@mkdir -p $(@D)
+	$(call say,CXX)$(CXX) -x c++ $(filter-out $(EMULATED_SANITIZERS),$(EMULATED_FLAGS)) -fsanitize=thread -Wno-tsan -MMD -MP -c $< -o $@
 $(EMULATED)/%.o: %.cc | $(EMULATED)/compiler test-tools
 	@mkdir -p $(@D)
 	$(call say,CXX)$(CXX) $(EMULATED_FLAGS) -MMD -MP -c $< -o $@
@@ -44,6 +51,10 @@ $(EMULATED)/libqk.a: $(EMULATED_OBJECTS) $(filter-out $(CUDA_OBJECTS) $(BUILD)/l
 $(patsubst tests/cuda/%.c,$(BUILD)/tests/cuda/%.o,$(wildcard tests/cuda/*.c)): QK_CPPFLAGS += -Itests -Itests/emulation
 $(CUDA_TESTS): %: %.o \
     $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/cuda/test_%,$(wildcard tests/cuda/*.c))) $(EMULATED)/libqk.a
+	@mkdir -p $(@D)
+	$(call say,LD)$(call emulated_link,-lcmocka)
+$(RACED_TESTS): $(RACED)/%: $(BUILD)/%.o $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/cuda/test_%,$(wildcard tests/cuda/*.c))) \
+    $(RACED_OBJECTS) $(EMULATED)/libqk.a
 	@mkdir -p $(@D)
 	$(call say,LD)$(call emulated_link,-lcmocka)
 $(EMULATION_TESTS): $(BUILD)/%: $(EMULATED)/%.o $(EMULATED)/libqk.a

@@ -115,3 +115,14 @@ void qk_fiber_yield(struct qk_fiber *f)
     qk_fiber_switch(&f->sp, caller_sp);
     __sanitizer_finish_switch_fiber(f->fake, &caller_stack, &caller_size);
 }
+
+bool qk_fiber_holds(const struct qk_fiber *f, const void *at)
+{
+    return (const char *)at >= f->stack && (const char *)at < f->stack + STACK;
+}
+
+bool qk_fiber_caller_holds(const void *at)
+{
+    return (const char *)at >= (const char *)caller_stack &&
+           (const char *)at < (const char *)caller_stack + caller_size;
+}

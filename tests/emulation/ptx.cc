@@ -90,6 +90,7 @@ void qk_emulation_ldmatrix(unsigned r[4], const void *row, bool transposed, cons
                           line);
     if (!qk_emulation_is_shared(row, 16))
         qk_emulation_fail("ldmatrix from outside shared memory (%s:%d)", file, line);
+    qk_races_use(row, 16, false, false, __builtin_return_address(0));
     struct rows mine = {r, (const unsigned short *)row, transposed};
     qk_emulation_meet(transposed ? "ldmatrix.trans" : "ldmatrix", ALL, &mine, load_matrices, file,
                       line);
@@ -135,6 +136,9 @@ void qk_emulation_copy(void *to, const void *from, bool wanted, const char *file
         volatile const uint64_t *read = (volatile const uint64_t *)from;
         (void)read[0], (void)read[1]; /* looked at by AddressSanitizer now, not when waiting */
     }
+    qk_races_use(to, 16, true, false, __builtin_return_address(0));
+    if (wanted)
+        qk_races_use(from, 16, false, false, __builtin_return_address(0));
     memset(to, 0xff, 16);
     struct copies *c = copies_of_thread();
     c->waiting.push_back({to, from, wanted, c->group});
@@ -151,6 +155,7 @@ void qk_emulation_copy_wait(int most)
     size_t done = 0;
     for (; done < c->waiting.size() && c->waiting[done].group < c->group - most; done++) {
         const struct copy *x = &c->waiting[done];
+        qk_races_use(x->to, 16, true, false, __builtin_return_address(0));
         if (x->wanted)
             memcpy(x->to, x->from, 16);
         else

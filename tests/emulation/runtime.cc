@@ -180,7 +180,11 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
 static void *take(std::map<uintptr_t, size_t> *where, size_t bytes)
 {
     void *at = NULL;
-    if (posix_memalign(&at, 256, bytes) != 0)
+    if (qk_races_watched && where == &on_card)
+        at = qk_races_take(bytes);
+    else if (posix_memalign(&at, 256, bytes) != 0)
+        at = NULL;
+    if (!at)
         return NULL;
     memset(at, 0xff, bytes); /* not a number, as float32 and as bfloat16 */
     (*where)[(uintptr_t)at] = bytes;
@@ -209,8 +213,11 @@ cudaError_t cudaFree(void *at)
     if (found == on_card.end())
         return keep(cudaErrorInvalidValue);
     used -= (int64_t)found->second;
+    if (qk_races_watched)
+        qk_races_give(at, found->second);
+    else
+        free(at);
     on_card.erase(found);
-    free(at);
     return cudaSuccess;
 }
 

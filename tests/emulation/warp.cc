@@ -193,3 +193,10 @@ uint64_t qk_emulation_shuffle(enum qk_shuffle how, unsigned mask, uint64_t value
     qk_emulation_meet(names[how], mask, &s, shuffle_all, file, line);
     return s.result;
 }
+
+/* ---- atomics ---- */
+
+void qk_emulation_atomic(const void *at, size_t bytes)
+{
+    qk_races_use(at, bytes, true, true, __builtin_return_address(0));
+}
