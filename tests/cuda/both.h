@@ -75,10 +75,17 @@ typedef void both_function(struct both *b, const void *one);
 /* tests/emulation/emulation.h; absent when the program is linked for a card. */
 extern void qk_emulation_order(const char *order) __attribute__((weak));
 extern void qk_emulation_memory(int64_t bytes) __attribute__((weak));
+extern int qk_emulation_watched(void) __attribute__((weak));
 
 static inline bool both_emulated(void)
 {
     return qk_emulation_order != NULL;
+}
+
+/* Races are found whatever the order. */
+static inline bool both_watched(void)
+{
+    return qk_emulation_watched && qk_emulation_watched();
 }
 
 /* Sizes as in training are asked for with QK_GPU_SIZES=real; without it they are small. */
@@ -337,7 +344,10 @@ static inline void both_check_dtype(both_function *run, const void *one, const c
     bool placed = true; /* not so for a case that allocates by itself */
     for (enum both_place place = 0; place < BOTH_PLACES && placed; place++) {
         struct both first = {0};
-        for (int order = 0; both_emulated() ? orders[place][order] != NULL : order < 2; order++) {
+        for (int order = 0; both_watched()    ? order < 1
+                            : both_emulated() ? orders[place][order] != NULL
+                                              : order < 2;
+             order++) {
             char name[160];
             snprintf(name, sizeof name, "%s, %s%s", label, bf16 ? "bf16" : "fp32", places[place]);
             struct both b = {.d = d, .bf16 = bf16, .place = place};

@@ -408,8 +408,8 @@ void qk_emulation_grid(const cudaLaunchConfig_t *config, const void *kernel, voi
     blockDim = config->blockDim;
     count = (int)(config->blockDim.x * config->blockDim.y * config->blockDim.z);
     dynamic_bytes = config->dynamicSmemBytes;
-    ASAN_POISON_MEMORY_REGION(dynamic_room, sizeof dynamic_room);
-    ASAN_UNPOISON_MEMORY_REGION(dynamic, dynamic_bytes);
+    __asan_poison_memory_region(dynamic_room, sizeof dynamic_room);
+    __asan_unpoison_memory_region(dynamic, dynamic_bytes);
     static const bool trace = getenv("QK_EMULATION_TRACE") != NULL;
     if (trace)
         fprintf(stderr, "emulation: kernel %s, grid (%u, %u, %u), block (%u, %u, %u), %zu bytes\n",
@@ -423,7 +423,7 @@ void qk_emulation_grid(const cudaLaunchConfig_t *config, const void *kernel, voi
             step = 1 + draw() % blocks;
     for (uint64_t i = 0; i < blocks; i++, at = (at + step) % blocks)
         run_block(at);
-    ASAN_POISON_MEMORY_REGION(dynamic_room, sizeof dynamic_room);
+    __asan_poison_memory_region(dynamic_room, sizeof dynamic_room);
     running = NULL;
 }
 

@@ -36,10 +36,14 @@ $(EMULATED)/%.o: %.cu | $(EMULATED)/compiler
 	$(call say,CXX)$(CXX) -x c++ $(EMULATED_FLAGS) -MMD -MP -c $< -o $@
 $(RACED)/%.o: %.cu | $(EMULATED)/compiler
 	@mkdir -p $(@D)
-	$(call say,CXX)$(CXX) -x c++ $(filter-out $(EMULATED_SANITIZERS),$(EMULATED_FLAGS)) -fsanitize=thread -Wno-tsan -MMD -MP -c $< -o $@
+	$(call say,CXX)$(CXX) -x c++ $(RACED_FLAGS) -MMD -MP -c $< -o $@
 $(EMULATED)/%.o: %.cc | $(EMULATED)/compiler test-tools
 	@mkdir -p $(@D)
 	$(call say,CXX)$(CXX) $(EMULATED_FLAGS) -MMD -MP -c $< -o $@
+# What runs at every load, store and switch, and touches no number of a kernel's.
+$(patsubst %,$(EMULATED)/tests/emulation/%.o,block fibers races warp): EMULATED_FLAGS := $(filter-out -O1 $(EMULATED_SANITIZERS),$(EMULATED_FLAGS)) -O2
+RACED_FLAGS = $(filter-out $(EMULATED_SANITIZERS),$(EMULATED_FLAGS)) -fsanitize=thread -Wno-tsan
+$(EMULATED)/tests/emulation/test_races.o: EMULATED_FLAGS := $(RACED_FLAGS)
 # The only file of the library that knows whether there is CUDA.
 $(EMULATED)/lib/compute/device.o: lib/compute/device.c | $(BUILD)/libraries
 	@mkdir -p $(@D)

@@ -43,7 +43,7 @@ static uint64_t warp_at[WARPS], part_at[WARPS];
 static uint64_t seen[WARPS * WARP][WARP]; /* per thread: when it last met a lane of its warp */
 static bool parts_met;
 
-extern char __data_start, _end;
+extern char __executable_start, __data_start, _end;
 
 /* ---- memory of the card ---- */
 
@@ -212,6 +212,8 @@ static void use_cell(struct cell *c, int me, const void *at, size_t bytes, bool 
 /* Memory that is nobody's to share: its own stack, what arguments are copied from. */
 static void judge_other(const void *at, bool write, const void *pc)
 {
+    if (!write && (char *)at >= &__executable_start && (char *)at < &__data_start)
+        return; /* constants */
     const char *why = qk_emulation_private(at, write);
     if (!why)
         return;
@@ -241,6 +243,11 @@ void qk_races_use(const void *at, size_t bytes, bool write, bool atomic, const v
     const uintptr_t to = (a + bytes - 1 - (global ? base : own)) / GRANULE;
     for (uintptr_t i = from; i <= to; i++)
         use_cell(&cells[i], me, at, bytes, write, atomic, global, pc);
+}
+
+int qk_emulation_watched(void)
+{
+    return qk_races_watched;
 }
 
 /* ---- what the compiler calls ---- */
