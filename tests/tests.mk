@@ -1,4 +1,4 @@
-# Tests.  tests/run finds them by name: tests/unit/test_*.c (cmocka), tests/{cli,house,pipeline}/*.bats,
+# Tests.  tests/run finds them by name: tests/unit/test_*.c (cmocka), tests/{cli,house,pipeline,cuda}/*.bats,
 # tests/cuda/test_*.c (cmocka, over the emulated card), tests/emulation/test_*.cc (the emulation's own).
 
 TESTS ?=
