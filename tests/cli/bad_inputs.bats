@@ -288,7 +288,7 @@ refuses() { # STATUS SENTENCE TOOL...
 @test "a probe batch without length" { refuses 2 "--probe: '8x' is not SEQUENCESxLENGTH, such as 8x2048" qk-tokpack --train-bpe 300 text.txt --probe 8x -o out; }
 @test "a vocabulary beyond all bounds" { refuses 2 '--train-bpe: 99999999999 is more than 4194304' qk-tokpack --train-bpe 99999999999 text.txt -o out; }
 @test "an escape without an end" { refuses 2 '--doc-sep: ends in the middle of an escape' qk-tokpack --train-bpe 300 text.txt --doc-sep 'x\' -o out; }
-@test "a letter without a file" { refuses 2 "'A=' is not LETTER=FILE, such as A=results.json" qk-aggregate combine A=; }
+@test "a name without a file" { refuses 2 "'A=' is not NAME=FILE, such as A=results.json" qk-aggregate combine A=; }
 
 # ---- damage of no kind in particular ----
 
