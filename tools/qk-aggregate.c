@@ -80,6 +80,15 @@ static void judged_free(struct judged *j)
 
 /* ---- results ---- */
 
+static int note_evals(struct qk_tool *tool, const struct qk_strings *operands, struct qk_err *err)
+{
+    for (size_t i = 0; i < operands->count; i++)
+        if (qk_provenance_input(&tool->provenance, qk_gather_eval_path(operands->at[i], err),
+                                err) != 0)
+            return -1;
+    return 0;
+}
+
 static int run_results(int argc, char **argv)
 {
     struct qk_gather g = {.tag = NULL, .site = "post_norm"};
@@ -89,6 +98,8 @@ static int run_results(int argc, char **argv)
          .choices = "pre_norm|post_norm|post_rope|weight"},
         {"probe", 0, QK_OPT_LIST, &g.probes, "FILE", "output of qk-probe; may be repeated"},
         {"log", 0, QK_OPT_LIST, &g.logs, "FILE", "training log, edges in order; may be repeated"},
+        {"eval", 0, QK_OPT_LIST, &g.evals, "NAME=FILE",
+         "output of qk-eval, kept under that name; may be repeated"},
         {"config", 0, QK_OPT_TEXT, &g.config, "FILE",
          "effective config, where the probes do not carry it"},
         {0}};
@@ -99,14 +110,18 @@ static int run_results(int argc, char **argv)
     start(&tool, "results", argc, argv);
     if (g.tag == NULL || g.probes.count == 0)
         qk_tool_misuse(&tool, "--tag and at least one --probe are needed");
+    for (size_t i = 0; i < g.evals.count; i++)
+        if (qk_gather_eval_path(g.evals.at[i], &err) == NULL)
+            qk_tool_misuse(&tool, "%s", err.text);
     cJSON *json = qk_gather_results(&g, &err);
     int failed = json == NULL || note_inputs(&tool, &g.probes, &err) != 0 ||
-                 note_inputs(&tool, &g.logs, &err) != 0 ||
+                 note_inputs(&tool, &g.logs, &err) != 0 || note_evals(&tool, &g.evals, &err) != 0 ||
                  (g.config != NULL && qk_provenance_input(&tool.provenance, g.config, &err) != 0) ||
                  write_json(&tool, json, &err) != 0;
     cJSON_Delete(json);
     qk_strings_free(&g.probes);
     qk_strings_free(&g.logs);
+    qk_strings_free(&g.evals);
     return qk_tool_end(&tool, failed, &err);
 }
 

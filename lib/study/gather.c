@@ -1,4 +1,4 @@
-#include "study/gather.h"
+#include "study/gatherparts.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -32,22 +32,7 @@ static int read_objects(cJSON *list, const char *path, struct qk_err *err)
     return 0;
 }
 
-struct point {
-    double tokens;
-    const cJSON *probe;
-    char *where; /* the file it came from and the file it measured, for sentences */
-};
-
-struct run {
-    const struct qk_gather *g;
-    cJSON *probes, *log; /* arrays, owned */
-    struct point *points;
-    int count, layers;
-    const cJSON *config; /* not owned unless config_owned */
-    cJSON *config_owned;
-};
-
-static void run_free(struct run *r)
+static void run_free(struct qk_gather_run *r)
 {
     cJSON_Delete(r->probes);
     cJSON_Delete(r->log);
@@ -59,7 +44,7 @@ static void run_free(struct run *r)
 
 static int compare_points(const void *a, const void *b)
 {
-    const struct point *x = a, *y = b;
+    const struct qk_gather_point *x = a, *y = b;
     return (x->tokens > y->tokens) - (x->tokens < y->tokens);
 }
 
@@ -71,7 +56,7 @@ static char *where_of(const char *path, const cJSON *probe)
 }
 
 /* Every layer has a rank at the headline site. */
-static int check_layers(const struct run *r, const cJSON *layers, const char *where,
+static int check_layers(const struct qk_gather_run *r, const cJSON *layers, const char *where,
                         struct qk_err *err)
 {
     if (cJSON_GetArraySize(layers) == 0)
@@ -91,7 +76,7 @@ static int check_layers(const struct run *r, const cJSON *layers, const char *wh
     return 0;
 }
 
-static int check_probe(const struct run *r, struct point *p, struct qk_err *err)
+static int check_probe(const struct qk_gather_run *r, struct qk_gather_point *p, struct qk_err *err)
 {
     const char *kind = NULL;
     if (!cJSON_IsObject(p->probe))
@@ -112,13 +97,13 @@ static int check_probe(const struct run *r, struct point *p, struct qk_err *err)
 }
 
 /* The same point measured twice (as the end of one edge and the start of the next) is kept once. */
-static int drop_repeats(struct run *r, struct qk_err *err)
+static int drop_repeats(struct qk_gather_run *r, struct qk_err *err)
 {
     int kept = 0;
     for (int i = 0; i < r->count; i++) {
-        struct point *p = &r->points[i], *before = kept > 0 ? &r->points[kept - 1] : NULL;
+        struct qk_gather_point *p = &r->points[i], *before = kept > 0 ? &r->points[kept - 1] : NULL;
         if (before == NULL || before->tokens != p->tokens) {
-            struct point swap = r->points[kept];
+            struct qk_gather_point swap = r->points[kept];
             r->points[kept++] = *p;
             *p = swap;
         } else if (!cJSON_Compare(cJSON_GetObjectItemCaseSensitive(before->probe, "mean_pr"),
@@ -134,7 +119,7 @@ static int drop_repeats(struct run *r, struct qk_err *err)
 }
 
 /* The probes of one file become points; all stay in r->probes. */
-static int read_file(struct run *r, const char *path, struct qk_err *err)
+static int read_file(struct qk_gather_run *r, const char *path, struct qk_err *err)
 {
     const int before = cJSON_GetArraySize(r->probes);
     if (read_objects(r->probes, path, err) != 0)
@@ -143,11 +128,11 @@ static int read_file(struct run *r, const char *path, struct qk_err *err)
     const cJSON *probe = cJSON_GetArrayItem(r->probes, before);
     r->points = qk_realloc(r->points, (size_t)count, sizeof *r->points);
     for (; probe != NULL; probe = probe->next)
-        r->points[r->count++] = (struct point){0, probe, where_of(path, probe)};
+        r->points[r->count++] = (struct qk_gather_point){0, probe, where_of(path, probe)};
     return 0;
 }
 
-static int read_points(struct run *r, struct qk_err *err)
+static int read_points(struct qk_gather_run *r, struct qk_err *err)
 {
     r->probes = cJSON_CreateArray();
     for (size_t i = 0; i < r->g->probes.count; i++)
@@ -182,7 +167,7 @@ static int check_line(const cJSON *line, double *before, const char *path, struc
     return 0;
 }
 
-static int read_logs(struct run *r, struct qk_err *err)
+static int read_logs(struct qk_gather_run *r, struct qk_err *err)
 {
     r->log = cJSON_CreateArray();
     double before = NAN;
@@ -204,7 +189,7 @@ static int read_logs(struct run *r, struct qk_err *err)
     return 0;
 }
 
-static int read_config(struct run *r, struct qk_err *err)
+static int read_config(struct qk_gather_run *r, struct qk_err *err)
 {
     if (r->g->config != NULL) {
         r->config = r->config_owned = qk_json_read(r->g->config, err);
@@ -216,47 +201,51 @@ static int read_config(struct run *r, struct qk_err *err)
 
 /* ---- from one probe ---- */
 
-static double number_or_nan(const cJSON *item)
+double qk_gather_number(const cJSON *item)
 {
     return cJSON_IsNumber(item) ? item->valuedouble : NAN;
 }
 
-/* layers[layer].key[site] */
-static double layer_value(const cJSON *probe, int layer, const char *key, const char *site)
+const cJSON *qk_gather_layer_at(const cJSON *probe, int layer)
 {
-    const cJSON *layers = cJSON_GetObjectItemCaseSensitive(probe, "layers");
-    const cJSON *at = cJSON_GetArrayItem(layers, layer);
-    const cJSON *by_site = cJSON_GetObjectItemCaseSensitive(at, key);
-    return number_or_nan(cJSON_GetObjectItemCaseSensitive(by_site, site));
+    return cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(probe, "layers"), layer);
 }
 
-static double mean_over_layers(const struct run *r, const cJSON *probe, const char *key,
+double qk_gather_layer(const cJSON *probe, int layer, const char *key, const char *site)
+{
+    const cJSON *at = qk_gather_layer_at(probe, layer);
+    const cJSON *by_site = cJSON_GetObjectItemCaseSensitive(at, key);
+    return qk_gather_number(cJSON_GetObjectItemCaseSensitive(by_site, site));
+}
+
+static double mean_over_layers(const struct qk_gather_run *r, const cJSON *probe, const char *key,
                                const char *site)
 {
     double sum = 0;
     for (int l = 0; l < r->layers; l++)
-        sum += layer_value(probe, l, key, site);
+        sum += qk_gather_layer(probe, l, key, site);
     return sum / r->layers;
 }
 
-static bool text_is(const cJSON *object, const char *key, const char *text)
+bool qk_gather_text_is(const cJSON *object, const char *key, const char *text)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
     return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;
 }
 
 /* Mean over the uncentred entries of measures[] for `of` at the headline site; NaN for none. */
-static double mean_measure(const struct run *r, const cJSON *probe, const char *of, const char *key)
+static double mean_measure(const struct qk_gather_run *r, const cJSON *probe, const char *of,
+                           const char *key)
 {
     double sum = 0;
     int count = 0;
     const cJSON *m;
     cJSON_ArrayForEach(m, cJSON_GetObjectItemCaseSensitive(probe, "measures"))
     {
-        if (!text_is(m, "of", of) || !text_is(m, "site", r->g->site) ||
+        if (!qk_gather_text_is(m, "of", of) || !qk_gather_text_is(m, "site", r->g->site) ||
             cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(m, "centred")))
             continue;
-        sum += number_or_nan(cJSON_GetObjectItemCaseSensitive(m, key));
+        sum += qk_gather_number(cJSON_GetObjectItemCaseSensitive(m, key));
         count++;
     }
     return count > 0 ? sum / count : NAN;
@@ -272,8 +261,8 @@ static double over_heads(const cJSON *probe, const char *key, bool largest)
     {
         cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(layer, key))
         {
-            sum += number_or_nan(item);
-            most = fmax(most, number_or_nan(item));
+            sum += qk_gather_number(item);
+            most = fmax(most, qk_gather_number(item));
             count++;
         }
     }
@@ -284,13 +273,12 @@ static double over_heads(const cJSON *probe, const char *key, bool largest)
 
 static const cJSON *gain_of(const cJSON *probe, int layer)
 {
-    const cJSON *layers = cJSON_GetObjectItemCaseSensitive(probe, "layers");
-    return cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(layers, layer), "gamma_k");
+    return cJSON_GetObjectItemCaseSensitive(qk_gather_layer_at(probe, layer), "gamma_k");
 }
 
 /* ---- the parts of the output ---- */
 
-static void add_tokens(const struct run *r, cJSON *out)
+static void add_tokens(const struct qk_gather_run *r, cJSON *out)
 {
     cJSON *tokens = cJSON_AddArrayToObject(out, "tokens");
     for (int i = 0; i < r->count; i++)
@@ -298,7 +286,7 @@ static void add_tokens(const struct run *r, cJSON *out)
 }
 
 /* Mean loss of the steps in (previous point, point], null where there are none. */
-static void add_loss(const struct run *r, cJSON *out)
+static void add_loss(const struct qk_gather_run *r, cJSON *out)
 {
     cJSON *loss = cJSON_AddArrayToObject(out, "loss");
     const cJSON *line = r->log->child;
@@ -306,20 +294,20 @@ static void add_loss(const struct run *r, cJSON *out)
         double sum = 0;
         int steps = 0;
         for (; line != NULL; line = line->next) {
-            double tokens = number_or_nan(cJSON_GetObjectItemCaseSensitive(line, "tokens_seen"));
+            double tokens = qk_gather_number(cJSON_GetObjectItemCaseSensitive(line, "tokens_seen"));
             const cJSON *value = cJSON_GetObjectItemCaseSensitive(line, "loss");
             if (tokens > r->points[i].tokens)
                 break;
             if (value == NULL) /* an evaluation before the first step */
                 continue;
-            sum += number_or_nan(value);
+            sum += qk_gather_number(value);
             steps++;
         }
         cJSON_AddItemToArray(loss, qk_json_number(steps > 0 && i > 0 ? sum / steps : NAN));
     }
 }
 
-static void add_val_loss(const struct run *r, cJSON *out)
+static void add_val_loss(const struct qk_gather_run *r, cJSON *out)
 {
     cJSON *list = cJSON_AddArrayToObject(out, "val_loss");
     for (int i = 0; i < r->count; i++) {
@@ -329,14 +317,14 @@ static void add_val_loss(const struct run *r, cJSON *out)
         {
             const cJSON *val = cJSON_GetObjectItemCaseSensitive(line, "val_loss");
             const cJSON *tokens = cJSON_GetObjectItemCaseSensitive(line, "tokens_seen");
-            if (val != NULL && number_or_nan(tokens) == r->points[i].tokens)
-                value = number_or_nan(val);
+            if (val != NULL && qk_gather_number(tokens) == r->points[i].tokens)
+                value = qk_gather_number(val);
         }
         cJSON_AddItemToArray(list, qk_json_number(value));
     }
 }
 
-static void add_layer_pr(const struct run *r, cJSON *out)
+static void add_layer_pr(const struct qk_gather_run *r, cJSON *out)
 {
     cJSON *object = cJSON_AddObjectToObject(out, "layer_pr");
     for (int l = 0; l < r->layers; l++) {
@@ -345,11 +333,11 @@ static void add_layer_pr(const struct run *r, cJSON *out)
         cJSON *row = cJSON_AddArrayToObject(object, name);
         for (int i = 0; i < r->count; i++)
             cJSON_AddItemToArray(
-                row, qk_json_number(layer_value(r->points[i].probe, l, "k_pr", r->g->site)));
+                row, qk_json_number(qk_gather_layer(r->points[i].probe, l, "k_pr", r->g->site)));
     }
 }
 
-static void add_gains(const struct run *r, cJSON *out, bool learned)
+static void add_gains(const struct qk_gather_run *r, cJSON *out, bool learned)
 {
     cJSON *cv = cJSON_AddObjectToObject(out, "gamma_cv");
     cJSON *final = learned ? cJSON_AddObjectToObject(out, "gamma_final") : NULL;
@@ -359,8 +347,8 @@ static void add_gains(const struct run *r, cJSON *out, bool learned)
         cJSON *row = cJSON_AddArrayToObject(cv, name);
         for (int i = 0; i < r->count; i++) {
             const cJSON *gain = gain_of(r->points[i].probe, l);
-            cJSON_AddItemToArray(
-                row, qk_json_number(number_or_nan(cJSON_GetObjectItemCaseSensitive(gain, "cv"))));
+            cJSON_AddItemToArray(row, qk_json_number(qk_gather_number(
+                                          cJSON_GetObjectItemCaseSensitive(gain, "cv"))));
         }
         const cJSON *last = gain_of(r->points[r->count - 1].probe, l);
         const cJSON *values = cJSON_GetObjectItemCaseSensitive(last, "values");
@@ -370,7 +358,7 @@ static void add_gains(const struct run *r, cJSON *out, bool learned)
 }
 
 /* mean_pr of every site all probes have, as lists. */
-static void add_sites(const struct run *r, cJSON *out)
+static void add_sites(const struct qk_gather_run *r, cJSON *out)
 {
     cJSON *object = cJSON_AddObjectToObject(out, "mean_pr_sites");
     const cJSON *site;
@@ -379,14 +367,14 @@ static void add_sites(const struct run *r, cJSON *out)
         cJSON *list = cJSON_AddArrayToObject(object, site->string);
         for (int i = 0; i < r->count; i++) {
             const cJSON *pr = cJSON_GetObjectItemCaseSensitive(r->points[i].probe, "mean_pr");
-            cJSON_AddItemToArray(list, qk_json_number(number_or_nan(
+            cJSON_AddItemToArray(list, qk_json_number(qk_gather_number(
                                            cJSON_GetObjectItemCaseSensitive(pr, site->string))));
         }
     }
 }
 
 /* A list over the points, left out when no point has the number. */
-static void add_series(cJSON *out, const char *key, const double *values, int count)
+void qk_gather_series(cJSON *out, const char *key, const double *values, int count)
 {
     for (int i = 0; i < count; i++)
         if (!isnan(values[i])) {
@@ -395,32 +383,32 @@ static void add_series(cJSON *out, const char *key, const double *values, int co
         }
 }
 
-static void add_measures(const struct run *r, cJSON *out)
+static void add_measures(const struct qk_gather_run *r, cJSON *out)
 {
     double *v = qk_alloc((size_t)r->count, sizeof *v);
     for (int i = 0; i < r->count; i++)
         v[i] = mean_measure(r, r->points[i].probe, "k", "pr_energy");
-    add_series(out, "mean_pr_energy", v, r->count);
+    qk_gather_series(out, "mean_pr_energy", v, r->count);
     for (int i = 0; i < r->count; i++)
         v[i] = mean_over_layers(r, r->points[i].probe, "q_pr", r->g->site);
-    add_series(out, "q_pr", v, r->count);
+    qk_gather_series(out, "q_pr", v, r->count);
     for (int i = 0; i < r->count; i++)
         v[i] = mean_measure(r, r->points[i].probe, "qk", "pr");
-    add_series(out, "qk_pr", v, r->count);
+    qk_gather_series(out, "qk_pr", v, r->count);
     for (int i = 0; i < r->count; i++)
         v[i] = over_heads(r->points[i].probe, "entropy", false);
-    add_series(out, "entropy", v, r->count);
+    qk_gather_series(out, "entropy", v, r->count);
     for (int i = 0; i < r->count; i++)
         v[i] = over_heads(r->points[i].probe, "max_logit", true);
-    add_series(out, "max_logit", v, r->count);
+    qk_gather_series(out, "max_logit", v, r->count);
     free(v);
 }
 
 /* From the config, else the length of the gain vectors; NaN when neither tells. */
-static double head_dim_of(const struct run *r)
+static double head_dim_of(const struct qk_gather_run *r)
 {
-    double d = number_or_nan(cJSON_GetObjectItemCaseSensitive(r->config, "d_model"));
-    double heads = number_or_nan(cJSON_GetObjectItemCaseSensitive(r->config, "n_heads"));
+    double d = qk_gather_number(cJSON_GetObjectItemCaseSensitive(r->config, "d_model"));
+    double heads = qk_gather_number(cJSON_GetObjectItemCaseSensitive(r->config, "n_heads"));
     if (d > 0 && heads > 0)
         return d / heads;
     const cJSON *gain = gain_of(r->points[0].probe, 0);
@@ -428,7 +416,7 @@ static double head_dim_of(const struct run *r)
     return n > 1 ? n : NAN;
 }
 
-static void add_facts(const struct run *r, cJSON *out)
+static void add_facts(const struct qk_gather_run *r, cJSON *out)
 {
     const cJSON *probe = r->points[r->count - 1].probe;
     const cJSON *norm = cJSON_GetObjectItemCaseSensitive(probe, "qk_norm");
@@ -441,13 +429,17 @@ static void add_facts(const struct run *r, cJSON *out)
     if (r->config != NULL)
         cJSON_AddItemToObject(out, "config", cJSON_Duplicate(r->config, 1));
     qk_json_add_number(out, "head_dim", head_dim_of(r));
-    qk_json_add_number(out, "rows", number_or_nan(cJSON_GetObjectItemCaseSensitive(probe, "rows")));
+    qk_json_add_number(out, "rows",
+                       qk_gather_number(cJSON_GetObjectItemCaseSensitive(probe, "rows")));
     qk_json_add_number(out, "null_pr", mean_measure(r, probe, "k", "null_pr"));
     qk_json_add_number(out, "null_pr_energy", mean_measure(r, probe, "k", "null_pr_energy"));
+    const double null_qk = mean_measure(r, probe, "qk", "null_pr");
+    if (!isnan(null_qk))
+        qk_json_add_number(out, "null_qk_pr", null_qk);
 }
 
 /* How the probes were made, each distinct provenance once. */
-static void add_made_from(const struct run *r, cJSON *out)
+static void add_made_from(const struct qk_gather_run *r, cJSON *out)
 {
     cJSON *list = cJSON_CreateArray();
     for (int i = 0; i < r->count; i++) {
@@ -464,7 +456,7 @@ static void add_made_from(const struct run *r, cJSON *out)
         cJSON_Delete(list);
 }
 
-static int check_same_norm(const struct run *r, struct qk_err *err)
+static int check_same_norm(const struct qk_gather_run *r, struct qk_err *err)
 {
     const cJSON *first = cJSON_GetObjectItemCaseSensitive(r->points[0].probe, "qk_norm");
     for (int i = 1; i < r->count; i++) {
@@ -476,7 +468,7 @@ static int check_same_norm(const struct run *r, struct qk_err *err)
     return 0;
 }
 
-static cJSON *write_results(const struct run *r)
+static cJSON *write_results(const struct qk_gather_run *r)
 {
     cJSON *out = cJSON_CreateObject();
     cJSON_AddStringToObject(out, "tag", r->g->tag);
@@ -486,14 +478,15 @@ static cJSON *write_results(const struct run *r)
     double *pr = qk_alloc((size_t)r->count, sizeof *pr);
     for (int i = 0; i < r->count; i++) {
         const cJSON *by_site = cJSON_GetObjectItemCaseSensitive(r->points[i].probe, "mean_pr");
-        pr[i] = number_or_nan(cJSON_GetObjectItemCaseSensitive(by_site, r->g->site));
+        pr[i] = qk_gather_number(cJSON_GetObjectItemCaseSensitive(by_site, r->g->site));
     }
     cJSON_AddItemToObject(out, "mean_pr", qk_json_numbers(pr, r->count));
     free(pr);
     add_layer_pr(r, out);
-    add_gains(r, out, text_is(r->points[0].probe, "qk_norm", "learned"));
+    add_gains(r, out, qk_gather_text_is(r->points[0].probe, "qk_norm", "learned"));
     add_sites(r, out);
     add_measures(r, out);
+    qk_gather_by_layer(r, out);
     add_facts(r, out);
     add_made_from(r, out);
     return out;
@@ -501,11 +494,15 @@ static cJSON *write_results(const struct run *r)
 
 cJSON *qk_gather_results(const struct qk_gather *g, struct qk_err *err)
 {
-    struct run r = {.g = g};
+    struct qk_gather_run r = {.g = g};
     cJSON *out = NULL;
     if (read_points(&r, err) == 0 && check_same_norm(&r, err) == 0 && read_logs(&r, err) == 0 &&
         read_config(&r, err) == 0)
         out = write_results(&r);
+    if (out != NULL && qk_gather_evals(g, out, err) != 0) {
+        cJSON_Delete(out);
+        out = NULL;
+    }
     run_free(&r);
     return out;
 }

@@ -43,12 +43,52 @@ three_conditions() {
 
 @test "results.json has the keys and shapes of the format" {
     results_of QK learned 7 5 6 0
-    [ "$(jq -c 'keys_unsorted' QK.json)" = '["tag","tokens","loss","val_loss","mean_pr","layer_pr","gamma_cv","gamma_final","mean_pr_sites","mean_pr_energy","q_pr","entropy","max_logit","site","qk_norm","seed","config","head_dim","rows","null_pr","null_pr_energy","provenance"]' ]
+    [ "$(jq -c 'keys_unsorted' QK.json)" = '["tag","tokens","loss","val_loss","mean_pr","layer_pr","gamma_cv","gamma_final","mean_pr_sites","mean_pr_energy","q_pr","entropy","max_logit","q_layer_pr","layer_entropy","layer_max_logit","q_pr_sites","site","qk_norm","seed","config","head_dim","rows","null_pr","null_pr_energy","provenance"]' ]
     [ "$(jq -c '[.tokens, .loss, .val_loss, .mean_pr]' QK.json)" = '[[0,20,40],[null,7.5,5.5],[null,null,5.5],[7,5,6]]' ]
     [ "$(jq -c '[.layer_pr, .gamma_cv, .gamma_final]' QK.json)" = \
         '[{"0":[6,4,5],"1":[8,6,7]},{"0":[0,0.02,0.04],"1":[0,0.02,0.04]},{"0":[1,1.5],"1":[1,1.5]}]' ]
     [ "$(jq -c '.provenance.argv' QK.json)" = '["qk-aggregate","results","--tag","QK","--probe","QK.probe","--log","QK.log"]' ]
     [ "$(jq -r '.provenance.inputs[1].sha256' QK.json)" = "$(sha256sum QK.log | cut -d' ' -f1)" ]
+}
+
+@test "by layer: queries, attention, spectra where probes have them, the gain beside the dimensions" {
+    results_of QK learned 7 5 6 0
+    jq -c 'if .tokens_seen == 20 then . else
+              .measures = [.layers[].layer as $l | {layer: $l, of: "k", site: "post_norm", centred: false, pr: 5, sigma: [4, 2, 0]},
+                                                   {layer: $l, of: "k", site: "post_norm", centred: false, pr: 5, sigma: [2, 2, 1]},
+                                                   {layer: $l, of: "k", site: "post_norm", centred: true, pr: 5, sigma: [1, 1, 1]},
+                                                   {layer: $l, of: "qk", site: "post_norm", centred: false, pr: (3 + $l), null_pr: 9, sigma: [1, 1, 1]}]
+              | .layers |= map(.gamma_k.values = [-1, 2] | .gamma_vs_svd = {post_norm: {c: [0.1, 0.9], rho: 1}, pre_norm: {c: [0.6, 0.4], rho: -1}}) end' \
+        QK.probe >s.probe
+    qk-aggregate results --tag QK --probe s.probe --log QK.log -o s.json
+    [ "$(jq -c '[.q_layer_pr, .layer_entropy["1"], .layer_max_logit["0"], .q_pr_sites.post_norm]' s.json)" = \
+        '[{"0":[7,5,6],"1":[7,5,6]},[1.5,1.5,1.5],[3,3,3],[7,5,6]]' ]
+    [ "$(jq -c '.spectra' s.json)" = \
+        '{"tokens":[0,40],"site":"post_norm","layers":{"0":[[1,0.75,0.25],[1,0.75,0.25]],"1":[[1,0.75,0.25],[1,0.75,0.25]]}}' ]
+    [ "$(jq -c '.contribution["1"]' s.json)" = \
+        '{"site":"pre_norm","gamma":[1,2],"c":[0.6,0.4],"spearman":-1,"spearman_sites":{"post_norm":1,"pre_norm":-1}}' ]
+    [ "$(jq -c '[.qk_pr_sites.post_norm, .null_qk_pr]' s.json)" = '[[3.5,null,3.5],9]' ]
+    jq '.seed = 7 | .spectra.layers["0"][1][1] = 0.25' s.json >t.json
+    qk-aggregate combine A=s.json A=t.json -o both.json
+    [ "$(jq -c '.A | [.spectra.layers["0"][1], .contribution["1"].gamma]' both.json)" = '[[1,0.5,0.25],[1,2]]' ]
+}
+
+@test "evaluations are kept under their names and averaged over seeds" {
+    results_of QK learned 7 5 6 0
+    printf '{"kind":"eval","version":1,"file":"c.h5","task":"hellaswag","n":10,"value":0.3,"stderr":0.1,"acc_norm":0.4,"how":{"shots":10},"provenance":{}}' >h.json
+    printf '{"kind":"eval","version":1,"file":"c.h5","task":"loss","n":4,"value":3.5,"stderr":null}' >l.json
+    set -- qk-aggregate results --tag QK --probe QK.probe --log QK.log
+    "$@" --eval hellaswag=h.json --eval test=l.json -o e.json
+    [ "$(jq -c '.evals' e.json)" = '{"hellaswag":{"task":"hellaswag","n":10,"value":0.3,"stderr":0.1,"acc_norm":0.4,"how":{"shots":10}},"test":{"task":"loss","n":4,"value":3.5,"stderr":null}}' ]
+    [ "$(jq -r '.provenance.inputs[-1].path' e.json)" = l.json ]
+    jq '.seed = 7 | .evals.hellaswag.value = 0.5' e.json >f.json
+    qk-aggregate combine A=e.json A=f.json -o both.json
+    [ "$(jq -c '[.A.evals.hellaswag.value, .A.evals.test.stderr]' both.json)" = '[0.4,null]' ]
+    fails 2 "qk-aggregate: 'h.json' is not NAME=FILE, such as hellaswag=eval.json" "$@" --eval h.json -o out
+    fails 1 "qk-aggregate: l.json: there are two evaluations named 'x'" "$@" --eval x=h.json --eval x=l.json -o out
+    fails 1 "qk-aggregate: QK.json: has no key 'kind'" "$@" --eval x=QK.json -o out
+    printf '{"kind":"eval","task":"loss"}' >b.json
+    fails 1 "qk-aggregate: b.json: there is no number 'value'" "$@" --eval x=b.json -o out
 }
 
 @test "without a norm gamma_cv is empty; frozen gains have no gamma_final" {
