@@ -14,7 +14,7 @@ static const void *caller_stack;
 static size_t caller_size;
 static struct qk_fiber *begun;
 
-#ifdef __x86_64__
+#if defined __x86_64__ && !defined QK_EMULATION_UCONTEXT
 
 /* Save what a call must keep, and take up where `load` stopped. */
 extern "C" void qk_fiber_switch(void **save, void *load);
