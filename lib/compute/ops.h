@@ -63,6 +63,7 @@ enum qk_role {
     QK_ROLE_ACTIVATION, /* may be narrower on a device that computes in bf16 */
     QK_ROLE_EXACT,      /* statistics, losses, scales: always float32 */
     QK_ROLE_TOKENS,     /* int32 */
+    QK_ROLES,
 };
 
 /* Operation classes for --profile. */

@@ -158,20 +158,12 @@ void *qk_cuda_scratch(struct qk_device *d, enum qk_cuda_slot slot, int64_t bytes
     return c->scratch[slot].at;
 }
 
-static bool narrow_role(const struct qk_device *d, enum qk_role role)
-{
-    return d->bf16 && role == QK_ROLE_ACTIVATION;
-}
-
 static void cuda_alloc(struct qk_device *d, struct qk_buf *b, enum qk_role role, int64_t n)
 {
     *b = QK_NONE;
     if (!qk_cuda_begin(d, "alloc"))
         return;
-    const bool copied = d->bf16 && role == QK_ROLE_PARAMETER;
-    const int64_t width = narrow_role(d, role) ? 2 : 4;
-    const int64_t aligned = n / 64 * 64 + 64; /* the rounded copy begins on 256 bytes */
-    const int64_t bytes = n < 0 || n > INT64_MAX / 8 ? -1 : copied ? aligned * 6 : n * width;
+    const int64_t bytes = qk_cuda_array_bytes(role, n, d->bf16);
     void *at = take(d, bytes, role);
     if (!at || !qk_cuda_works(d, cudaMemsetAsync(at, 0, (size_t)bytes, qk_cuda_of(d)->stream)))
         return;
@@ -182,10 +174,10 @@ static void cuda_alloc(struct qk_device *d, struct qk_buf *b, enum qk_role role,
         return;
     }
     a->at = at;
-    a->narrow = copied ? (bf16 *)((float *)at + aligned) : NULL;
-    a->type = role == QK_ROLE_TOKENS ? QK_CUDA_I32
-              : narrow_role(d, role) ? QK_CUDA_BF16
-                                     : QK_CUDA_F32;
+    a->narrow = qk_cuda_copied(role, d->bf16) ? (bf16 *)((float *)at + qk_cuda_padded(n)) : NULL;
+    a->type = role == QK_ROLE_TOKENS            ? QK_CUDA_I32
+              : qk_cuda_narrowed(role, d->bf16) ? QK_CUDA_BF16
+                                                : QK_CUDA_F32;
     a->n = n;
     a->bytes = bytes;
     b->base = a;

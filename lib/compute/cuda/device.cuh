@@ -21,6 +21,7 @@
 
 #include "compute/cuda/cuda.h"
 #include "compute/cuda/ptx.cuh"
+#include "compute/cuda/sizes.h"
 
 typedef __nv_bfloat16 bf16;
 
@@ -31,20 +32,6 @@ struct qk_cuda_array {
     bf16 *narrow; /* parameters of a device that computes in bf16: the same n numbers, rounded */
     enum qk_cuda_type type;
     int64_t n, bytes; /* bytes of both */
-};
-
-/* Scratch by user, kept in the device and grown as needed. */
-enum qk_cuda_slot {
-    QK_CUDA_PARTIAL, /* partial sums of reductions */
-    QK_CUDA_TILES,   /* one chunk's logits; squares of an activation; get and put of bf16 */
-    QK_CUDA_ROWS,    /* per-row values */
-    QK_CUDA_INDEX,   /* integers: token lists */
-    QK_CUDA_X0,      /* Muon's matrices */
-    QK_CUDA_X1,
-    QK_CUDA_GRAM,
-    QK_CUDA_POLY,
-    QK_CUDA_WORKSPACE, /* cuBLASLt's */
-    QK_CUDA_SLOTS,
 };
 
 /* Operations that read tokens. */
@@ -94,6 +81,12 @@ void qk_cuda_fail(struct qk_device *d, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Keep a failed call; true when it went well. */
 bool qk_cuda_works(struct qk_device *d, cudaError_t status);
+
+/* Bytes that an operation may take at most of this card for scratch that follows its operands. */
+static inline int64_t qk_cuda_room(struct qk_device *d, int64_t most)
+{
+    return qk_cuda_share(most, (int64_t)qk_cuda_of(d)->card.totalGlobalMem);
+}
 
 /* Room on the device, 256-byte aligned, contents undefined, valid until the slot is asked for
  * again; NULL, with the failure kept, when it cannot be had. */

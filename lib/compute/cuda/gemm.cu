@@ -16,7 +16,6 @@
 
 enum {
     PLANS = 256,
-    WORKSPACE = 32 << 20,
     FOUND = 4,
     TILE = 32, /* of the plain kernel: a result's side, and numbers of K at once */
     DOWN = 8,  /* rows of threads */
@@ -193,7 +192,7 @@ static bool prefer(struct qk_device *d, cublasLtMatmulPreference_t wish, const s
         /* ours, in their order of A and B */
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
-    const uint64_t room = WORKSPACE;
+    const uint64_t room = QK_CUDA_LT_ROOM;
     const uint32_t parts = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE |
                            (s->out == QK_CUDA_F32 ? CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE : 0);
     bool set = good(d, call->preference_set(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room,
@@ -221,7 +220,7 @@ static void choose(struct qk_device *d, struct plan *plan)
         offers = 0;
     for (int i = 0; i < offers && !plan->found; i++) {
         plan->found =
-            offer[i].state == CUBLAS_STATUS_SUCCESS && offer[i].workspaceSize <= WORKSPACE;
+            offer[i].state == CUBLAS_STATUS_SUCCESS && offer[i].workspaceSize <= QK_CUDA_LT_ROOM;
         plan->how = offer[i].algo;
     }
     lt->call.preference_destroy(wish);
@@ -259,7 +258,7 @@ void qk_cuda_gemm(struct qk_device *d, const struct qk_cuda_product *product)
     if (p.beta == 0)
         p.C = p.D;
     const struct plan *plan = plan_for(d, &p);
-    void *room = qk_cuda_scratch(d, QK_CUDA_WORKSPACE, WORKSPACE);
+    void *room = qk_cuda_scratch(d, QK_CUDA_WORKSPACE, QK_CUDA_LT_ROOM);
     if (!plan || !room)
         return;
     if (!plan->found) {
@@ -268,9 +267,9 @@ void qk_cuda_gemm(struct qk_device *d, const struct qk_cuda_product *product)
         return;
     }
     const struct qk_lt *lt = qk_cuda_of(d)->lt;
-    cublasStatus_t status =
-        lt->call.matmul(lt->handle, plan->what, &p.alpha, p.B, plan->b, p.A, plan->a, &p.beta, p.C,
-                        plan->c, p.D, plan->c, &plan->how, room, WORKSPACE, qk_cuda_of(d)->stream);
+    cublasStatus_t status = lt->call.matmul(
+        lt->handle, plan->what, &p.alpha, p.B, plan->b, p.A, plan->a, &p.beta, p.C, plan->c, p.D,
+        plan->c, &plan->how, room, QK_CUDA_LT_ROOM, qk_cuda_of(d)->stream);
     if (status != CUBLAS_STATUS_SUCCESS)
         qk_cuda_fail(d, "cuBLASLt: %s, [%lld, %lld] by [%lld, %lld]",
                      lt->call.status_string(status), (long long)p.M, (long long)p.K, (long long)p.K,

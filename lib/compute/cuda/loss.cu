@@ -1,7 +1,7 @@
 /* Head and cross-entropy in one.
  *
- * Rows go by chunks whose float32 logits fit LOGITS bytes.  A block reads a row once for its
- * largest logit and the sum of exponentials beside it, and once more for the gradient,
+ * Rows go by chunks whose float32 logits fit QK_CUDA_LOGITS bytes.  A block reads a row once for
+ * its largest logit and the sum of exponentials beside it, and once more for the gradient,
  *
  *   dlogits = grad_scale (softmax - onehot(target)),
  *
@@ -14,7 +14,6 @@
 #include "compute/cuda/gemm.cuh"
 
 static const int THREADS = 1024;
-static const int64_t LOGITS = (int64_t)768 << 20; /* bytes: 4096 rows of 49,152 */
 
 /* ---- the largest logit of a row, and the sum of exp(logit - max) ---- */
 
@@ -138,15 +137,10 @@ static void launch_rows(struct qk_device *d, const struct rows *r, int64_t rows)
 
 /* ---- the operation ---- */
 
-/* Of M, from the shape alone: as equal as multiples of 128 can be. */
 static int64_t rows_at_once(struct qk_device *d, int64_t M, int64_t V)
 {
     const int64_t most = qk_cuda_of(d)->most_logits;
-    const int64_t fit = (most ? most : LOGITS) / (V * (int64_t)sizeof(float));
-    const int64_t unit = fit >= 128 ? 128 : 1, whole = fit > 0 ? fit / unit * unit : 1;
-    const int64_t chunks = M > 0 ? qk_cuda_blocks(M, whole) : 1;
-    const int64_t rows = qk_cuda_blocks(qk_cuda_blocks(M, chunks), unit) * unit;
-    return rows < M ? rows : M;
+    return qk_cuda_logit_rows(most ? most : qk_cuda_room(d, QK_CUDA_LOGITS), M, V);
 }
 
 template <class T> struct loss {

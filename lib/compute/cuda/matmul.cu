@@ -3,7 +3,6 @@
 #include "compute/cuda/gemm.cuh"
 
 enum { THREADS = 256 };
-static const int64_t SQUARES = (int64_t)1 << 30; /* bytes */
 
 /* ---- squares and their gate ---- */
 
@@ -53,13 +52,10 @@ template <class T> static T *squared(struct qk_device *d, const T *u, int64_t n)
     return to;
 }
 
-/* Rows of K numbers whose squares fit, of M: from the shape alone. */
 template <class T> static int64_t rows_at_once(struct qk_device *d, int64_t M, int64_t K)
 {
     const int64_t most = qk_cuda_of(d)->most_squares;
-    const int64_t fit = (most ? most : SQUARES) / (K * (int64_t)sizeof(T));
-    const int64_t rows = fit >= 128 ? fit / 128 * 128 : fit > 0 ? fit : 1;
-    return rows < M ? rows : M;
+    return qk_cuda_square_rows(most ? most : qk_cuda_room(d, QK_CUDA_SQUARES), M, K, sizeof(T));
 }
 
 /* ---- what the three products are, of activations of type T ---- */
