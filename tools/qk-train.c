@@ -139,9 +139,14 @@ static int print_plan(struct qk_tool *tool, const struct qk_train_options *o, co
         whole.until = c.train_tokens > tokens ? c.train_tokens : tokens;
     if (qk_train_last_step(&whole, &c, step, tokens, &last, err) != 0)
         return 1;
-    const int64_t micro = o->micro_batch ? o->micro_batch : qk_micro_batch_auto(&c);
-    qk_plan_print(stdout, &c, micro, o->recompute, last - step, rate, tflops);
-    return 0;
+    const bool cuda = strncmp(tool->device, "cuda", 4) == 0; /* asked for; none is opened */
+    const struct qk_plan plan = {.device = cuda ? QK_COUNTED_CUDA : QK_COUNTED_CPU,
+                                 .micro_batch = o->micro_batch,
+                                 .recompute = o->recompute,
+                                 .steps = last - step,
+                                 .rate = rate,
+                                 .tflops = tflops};
+    return qk_plan_print(stdout, &c, &plan, err) != 0;
 }
 
 static void print_profile(const struct qk_device *d)

@@ -283,5 +283,7 @@ struct qk_counts qk_counter_counts(const struct qk_device *d)
         counts.lost += qk_cuda_lost(c->slots[i]);
     }
     counts.lost += qk_cuda_lost(c->small);
+    counts.context = QK_CUDA_CONTEXT;
+    counts.later = QK_CUDA_LATER;
     return counts;
 }

@@ -15,11 +15,12 @@ extern "C" {
 
 enum qk_counted { QK_COUNTED_CPU, QK_COUNTED_CUDA };
 
-/* Bytes.  Of the CPU only arrays are counted. */
+/* Bytes.  Of the CPU only arrays are counted; the rest is of a card. */
 struct qk_counts {
     int64_t role[QK_ROLES]; /* arrays */
     int64_t copies;         /* in role[QK_ROLE_PARAMETER]: bf16 beside float32 */
     int64_t scratch;        /* what operations need for themselves */
+    int64_t context, later; /* allowances: for what is there once it is opened, and loaded later */
     int64_t lost; /* arrays and scratch come in pieces of memory, the last of each unfilled */
 };
 

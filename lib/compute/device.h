@@ -13,10 +13,11 @@ struct qk_device {
     const struct qk_ops *ops;
     struct qk_err failure; /* first failure; failure.text[0] == 0 while all is well */
     bool profile;          /* take times (waits after every operation) */
-    bool bf16;    /* what is allocated from now on is for computing in bf16, where the device
-                     can; the model says so from its config */
-    bool apart;   /* its memory is not the host's */
-    int64_t room; /* bytes that could be had when it was opened; 0 where nothing counts them */
+    bool bf16;  /* what is allocated from now on is for computing in bf16, where the device
+                   can; the model says so from its config */
+    bool apart; /* its memory is not the host's */
+    int64_t memory, room; /* bytes in all, and those that could be had when it was opened; 0 where
+                             nothing counts them */
     /* What it took, and what it must take: operations, and the bytes of every operand once. */
     double seconds[QK_CLASSES], flops[QK_CLASSES], bytes[QK_CLASSES];
 };

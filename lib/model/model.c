@@ -156,8 +156,7 @@ struct qk_model *qk_model_create(struct qk_device *d, const struct qk_config *c,
     m->final_norm = qk_model_take(m, QK_ROLE_ACTIVATION, M * c->d_model);
     m->entropy = qk_model_take(m, QK_ROLE_EXACT, micro_batch * c->n_heads);
     m->max_logit = qk_model_take(m, QK_ROLE_EXACT, micro_batch * c->n_heads);
-    if (!train)
-        m->watched = qk_model_take(m, QK_ROLE_ACTIVATION, M * c->d_model);
+    m->watched = qk_model_take(m, QK_ROLE_ACTIVATION, M * c->d_model);
     make_angles(m);
     make_layers(m);
     if (train)

@@ -134,8 +134,6 @@ int qk_model_forward(struct qk_model *m, const int32_t *tokens, const int32_t *t
         return -1;
     const int64_t M = B * m->T;
     qk_model_begin(m, tokens, targets, B);
-    if (tap && qk_is_none(m->watched))
-        m->watched = qk_model_take(m, QK_ROLE_ACTIVATION, m->B * m->T * m->c.d_model);
     run_layers(m, B, tap);
     if (nll) {
         final_norm(m, M);

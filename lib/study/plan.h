@@ -10,25 +10,71 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "compute/counter.h"
 #include "model/config.h"
 
 struct qk_cost {
     int64_t parameters, trained;
-    int64_t weight_bytes, gradient_bytes, state_bytes, activation_bytes; /* float32 */
     int64_t full_file, weights_file, bf16_file; /* bytes of a checkpoint; bf16 before zstd */
     double flops_per_token, muon_flops_per_step;
     int64_t tokens_per_step;
 };
 
-struct qk_cost qk_cost_of(const struct qk_config *c, int64_t micro_batch, bool recompute);
+struct qk_cost qk_cost_of(const struct qk_config *c);
 
-/* Sequences at once when nobody says: as many as make about 2048 rows, in equal parts of the
- * effective batch.  It depends on the config alone, so that results do too. */
+/* ---- memory, counted by running a step on a device that counts (compute/counter.h) ---- */
+
+struct qk_run {
+    enum qk_counted device;
+    int64_t memory; /* bytes of the card; 0: a large one */
+    int64_t micro_batch;
+    bool train, recompute;
+};
+
+struct qk_memory {                                  /* bytes */
+    int64_t weights, gradients, state, activations; /* on the CPU all float32 or int32 */
+    int64_t copies;                                 /* CUDA, bf16: of the weights */
+    int64_t statistics;                             /* CUDA: float32 and int32 among activations */
+    int64_t scratch;                                /* CUDA: what operations need for themselves */
+    int64_t context; /* CUDA: allowances for context and kernels, and unfilled pieces of memory */
+    int64_t opened;  /* CUDA: in context, what is taken once the card is opened */
+    int64_t together;
+    int64_t host_copy; /* on the host: of what a checkpoint is written behind from */
+};
+
+int qk_memory_of(struct qk_memory *to, const struct qk_config *c, const struct qk_run *run,
+                 struct qk_err *err);
+
+/* Sequences at once when nobody says, on a device whose memory is the host's: as many as make about
+ * 2048 rows, in equal parts of the effective batch.  It depends on the config alone, so that
+ * results do too. */
 int64_t qk_micro_batch_auto(const struct qk_config *c);
+/* And on a card at most: as many as make about 32,768 rows. */
+int64_t qk_micro_batch_most(const struct qk_config *c);
 
-/* Print the plan of `steps` optimiser steps: name, number, and the same for people.  `rate` in
- * tokens/s and `tflops` in TFLOP/s are 0 when not given. */
-void qk_plan_print(FILE *to, const struct qk_config *c, int64_t micro_batch, bool recompute,
-                   int64_t steps, double rate, double tflops);
+/* The most sequences at once that fit on a card, likewise in equal parts. */
+struct qk_card {
+    int64_t memory, room; /* bytes in all, and those that can be had */
+    bool open;            /* its context is there and not in `room` */
+};
+struct qk_fit {
+    int64_t micro_batch; /* 0: not even one does, */
+    int64_t missing;     /* and so many bytes are missing */
+};
+int qk_fit_of(struct qk_fit *fit, const struct qk_config *c, const struct qk_card *card, bool train,
+              bool recompute, struct qk_err *err);
+
+/* ---- for people ---- */
+
+struct qk_plan {
+    enum qk_counted device;
+    int64_t micro_batch; /* 0: what auto takes; on CUDA, where there is memory enough */
+    bool recompute;
+    int64_t steps;
+    double rate, tflops; /* tokens/s, TFLOP/s; 0 when not given */
+};
+/* Name, number, and the same for people, by lines. */
+int qk_plan_print(FILE *to, const struct qk_config *c, const struct qk_plan *plan,
+                  struct qk_err *err);
 
 #endif

@@ -30,6 +30,7 @@ struct trainer {
     struct qk_split train, val;
     struct qk_order order;
     int64_t micro_batch, val_windows;
+    bool recompute;
     int32_t *inputs, *targets; /* of one micro-batch */
     float *nll;
     struct qk_trainlog *log, *timing;
@@ -87,16 +88,60 @@ static int read_val_split(struct trainer *t, struct qk_err *err)
     return 0;
 }
 
+/* On a card --micro-batch auto takes what fits into the memory that is free.  Where not one
+ * sequence does, activations are computed twice, which changes no byte of the result, and that is
+ * said. */
+static int fit_to_card(struct trainer *t, bool train, struct qk_err *err)
+{
+    const struct qk_config *c = &t->edge.config;
+    const struct qk_card card = {t->d->memory, t->d->room, true};
+    struct qk_fit fit;
+    if (qk_fit_of(&fit, c, &card, train, t->recompute, err) != 0)
+        return -1;
+    if (!fit.micro_batch && train && !t->recompute) {
+        if (qk_fit_of(&fit, c, &card, train, true, err) != 0)
+            return -1;
+        t->recompute = fit.micro_batch > 0;
+        if (t->recompute)
+            remark(t, "not one sequence fits into the card's memory without --recompute, which is "
+                      "therefore done");
+    }
+    t->micro_batch = fit.micro_batch;
+    if (fit.micro_batch)
+        return 0;
+    return qk_fail(err,
+                   "%s: one sequence of %" PRId64
+                   " positions does not fit into the card's memory%s:"
+                   " %.1f GB are free, %.1f GB more are needed; take a shorter seq_len, a smaller "
+                   "model or a card with more memory",
+                   t->o->out, c->seq_len, train ? ", even with --recompute" : "",
+                   (double)t->d->room / 1e9, (double)fit.missing / 1e9);
+}
+
+static int choose_micro_batch(struct trainer *t, bool train, struct qk_err *err)
+{
+    const struct qk_config *c = &t->edge.config;
+    const int64_t all = c->batch_size * c->grad_accum;
+    t->recompute = t->o->recompute;
+    t->micro_batch = t->o->micro_batch;
+    if (!t->micro_batch && t->d->room) {
+        if (fit_to_card(t, train, err) != 0)
+            return -1;
+    } else if (!t->micro_batch) {
+        t->micro_batch = qk_micro_batch_auto(c);
+    }
+    t->micro_batch = t->micro_batch < all ? t->micro_batch : all;
+    return 0;
+}
+
 static int make_model(struct trainer *t, struct qk_err *err)
 {
     struct qk_edge *e = &t->edge;
     const bool train = e->last_step > e->step;
-    t->micro_batch = t->o->micro_batch ? t->o->micro_batch : qk_micro_batch_auto(&e->config);
-    const int64_t all = e->config.batch_size * e->config.grad_accum;
-    if (t->micro_batch > all)
-        t->micro_batch = all;
+    if (choose_micro_batch(t, train, err) != 0)
+        return -1;
     t->model = qk_model_create(t->d, &e->config, t->micro_batch, e->config.seq_len, train,
-                               t->o->recompute, err);
+                               t->recompute, err);
     if (!t->model)
         return -1;
     if (train || e->with_moments) {
@@ -108,7 +153,7 @@ static int make_model(struct trainer *t, struct qk_err *err)
     t->inputs = qk_alloc(rows, sizeof *t->inputs);
     t->targets = qk_alloc(rows, sizeof *t->targets);
     t->nll = qk_alloc(rows, sizeof *t->nll);
-    t->flops_per_token = qk_cost_of(&e->config, t->micro_batch, t->o->recompute).flops_per_token;
+    t->flops_per_token = qk_cost_of(&e->config).flops_per_token;
     t->saver = qk_saver_create(e, t->d, t->model, t->optimizer);
     return qk_edge_load(e, t->model, t->optimizer, err);
 }

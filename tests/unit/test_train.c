@@ -376,7 +376,7 @@ static void plan_of_published_sizes(void **state)
     c.seq_len = 2048;
     c.batch_size = 8;
     c.grad_accum = 1;
-    struct qk_cost cost = qk_cost_of(&c, 1, false);
+    struct qk_cost cost = qk_cost_of(&c);
     assert_int_equal(cost.parameters, 88630528);
     /* 6 (matrices) + 6 L d T */
     assert_close(cost.flops_per_token, 6.0 * 88604672 + 6.0 * 22 * 512 * 2048, 1e-12);

@@ -411,6 +411,7 @@ static int start(struct qk_cuda *c, struct qk_err *err)
     size_t left = 0, all = 0;
     if (status == cudaSuccess)
         status = cudaMemGetInfo(&left, &all);
+    c->base.memory = (int64_t)c->card.totalGlobalMem;
     c->base.room = (int64_t)left;
     return status == cudaSuccess
                ? 0

@@ -85,7 +85,7 @@ bool qk_cuda_works(struct qk_device *d, cudaError_t status);
 /* Bytes that an operation may take at most of this card for scratch that follows its operands. */
 static inline int64_t qk_cuda_room(struct qk_device *d, int64_t most)
 {
-    return qk_cuda_share(most, (int64_t)qk_cuda_of(d)->card.totalGlobalMem);
+    return qk_cuda_share(most, d->memory);
 }
 
 /* Room on the device, 256-byte aligned, contents undefined, valid until the slot is asked for
