@@ -103,6 +103,8 @@ static void count_embed(struct qk_device *d, struct qk_buf y, struct qk_buf toke
 static void count_embed_back(struct qk_device *d, struct qk_buf dw, struct qk_buf dy,
                              struct qk_buf tokens, float scale, int64_t M, int64_t D, int64_t V)
 {
+    need(d, QK_CUDA_INDEX, qk_cuda_list_bytes(M, V));
+    need(d, QK_CUDA_PARTIAL, qk_cuda_list_partials(M, D));
 }
 
 static void count_rmsnorm(struct qk_device *d, struct qk_buf y, struct qk_buf rstd, struct qk_buf x,
@@ -114,6 +116,7 @@ static void count_rmsnorm_back(struct qk_device *d, struct qk_buf dx, struct qk_
                                struct qk_buf dy, struct qk_buf x, struct qk_buf gain,
                                struct qk_buf rstd, int64_t M, int64_t N)
 {
+    need(d, QK_CUDA_PARTIAL, qk_cuda_norm_partials(M, N));
 }
 
 static void count_matmul(struct qk_device *d, struct qk_buf y, struct qk_buf base, struct qk_buf x,
@@ -175,6 +178,7 @@ static void count_attention_back(struct qk_device *d, struct qk_buf dq, struct q
                                  struct qk_buf lse, struct qk_buf q, struct qk_buf k,
                                  struct qk_buf v, struct qk_attention_shape shape)
 {
+    need(d, QK_CUDA_ROWS, shape.B * shape.H * shape.T * 4);
 }
 
 static void count_attention_stats(struct qk_device *d, struct qk_buf entropy,
@@ -204,6 +208,7 @@ static void count_loss(struct qk_device *d, struct qk_buf nll, struct qk_buf bes
 static void count_grad_norm(struct qk_device *d, struct qk_buf out, struct qk_buf g, int64_t n,
                             float clip)
 {
+    need(d, QK_CUDA_PARTIAL, qk_cuda_square_partials(n));
 }
 
 static void count_adamw(struct qk_device *d, struct qk_buf w, struct qk_buf m, struct qk_buf v,

@@ -18,10 +18,7 @@ enum { STEPS = 5, THREADS = 256, PACK = 4 };
 enum { SPAN = 8 * PACK * THREADS }; /* numbers one block goes through */
 enum { SIDE = 64 };                 /* of the squares that are mirrored */
 enum { TILE = 128 };                /* what one multiprocessor takes of a product */
-enum { ALIGNED = 8 };               /* numbers: rows of the square matrices begin on 16 bytes */
 
-/* 8 matrices of [8192, 2048] in bf16. */
-static const int64_t MOST_SCRATCH = (int64_t)640 << 20;
 /* A row of blocks has at least so many tiles: about one for each multiprocessor. */
 static const int64_t LEAST_TILES = 128;
 
@@ -319,13 +316,6 @@ static void treat(struct qk_device *d, batch<T> a, const operands &at, const qk_
 
 /* ---- the operation ---- */
 
-/* Fewest batches of even size. */
-static int64_t batch_of(int64_t count, int64_t bytes, int64_t room)
-{
-    const int64_t most = room / bytes > 1 ? room / bytes : 1;
-    return qk_cuda_blocks(count, qk_cuda_blocks(count, most));
-}
-
 /* Rows of blocks: four or two when the first, which is the shortest, still has work for all. */
 static int64_t choose_tile(int64_t count, int64_t small, int64_t least)
 {
@@ -338,20 +328,20 @@ static int64_t choose_tile(int64_t count, int64_t small, int64_t least)
 }
 
 template <class T>
-static batch<T> choose_sizes(const struct qk_device *d, const operands &at, const qk_muon &how)
+static batch<T> choose_sizes(struct qk_device *d, const operands &at, const qk_muon &how)
 {
-    const struct qk_cuda *c = (const struct qk_cuda *)d;
+    const struct qk_cuda *c = qk_cuda_of(d);
+    const int64_t room = c->muon_bytes ? c->muon_bytes : qk_cuda_room(d, QK_CUDA_MUON);
     batch<T> a = {};
     a.rows = how.rows;
     a.cols = how.cols;
     a.tall = how.rows > how.cols;
     a.small = a.tall ? how.cols : how.rows;
-    a.ld = qk_cuda_blocks(a.small, ALIGNED) * ALIGNED;
-    a.square = a.small * a.ld;
+    a.ld = qk_cuda_muon_ld(a.rows, a.cols);
+    a.square = qk_cuda_muon_square(a.rows, a.cols);
     a.lie = {how.rows * how.cols, how.stride, 0};
     a.lie.blocks = (unsigned)qk_cuda_blocks(a.lie.size, SPAN);
-    a.count = batch_of(how.count, 2 * (a.lie.size + a.square) * (int64_t)sizeof(T),
-                       c->muon_bytes ? c->muon_bytes : MOST_SCRATCH);
+    a.count = qk_cuda_muon_count(room, how.count, a.rows, a.cols, sizeof(T));
     a.tile = choose_tile(a.count, a.small, c->muon_tiles ? c->muon_tiles : LEAST_TILES);
     a.packs = a.lie.size % PACK == 0 && qk_cuda_packs<PACK>(at.w, how.stride) &&
               qk_cuda_packs<PACK>(at.b, how.stride) && qk_cuda_packs<PACK>(at.g, how.stride) &&
@@ -361,15 +351,19 @@ static batch<T> choose_sizes(const struct qk_device *d, const operands &at, cons
 
 template <class T> static bool find_room(struct qk_device *d, batch<T> *a)
 {
-    const int64_t width = sizeof(T), partials = a->count * a->lie.blocks;
-    a->x = (T *)qk_cuda_scratch(d, QK_CUDA_X0, a->count * a->lie.size * width);
-    a->next = (T *)qk_cuda_scratch(d, QK_CUDA_X1, a->count * a->lie.size * width);
-    a->gram = (T *)qk_cuda_scratch(d, QK_CUDA_GRAM, a->count * a->square * width);
-    a->poly = (T *)qk_cuda_scratch(d, QK_CUDA_POLY, a->count * a->square * width);
+    const int64_t partials = a->count * a->lie.blocks;
+    int64_t at[4];
+    const int64_t bytes = qk_cuda_muon_places(at, a->count, a->rows, a->cols, sizeof(T));
+    char *room = (char *)qk_cuda_scratch(d, QK_CUDA_TILES, bytes);
     a->partial = (double *)qk_cuda_scratch(
         d, QK_CUDA_PARTIAL, partials * (int64_t)sizeof(double) + a->count * (int64_t)sizeof(float));
     a->inverse = a->partial ? (float *)(a->partial + partials) : NULL;
-    return a->x && a->next && a->gram && a->poly && a->partial;
+    if (!room || !a->partial)
+        return false;
+    T **const places[] = {&a->x, &a->next, &a->gram, &a->poly};
+    for (int i = 0; i < 4; i++)
+        *places[i] = (T *)(room + at[i]);
+    return true;
 }
 
 template <class T> static bool run(struct qk_device *d, const operands &all, const qk_muon &how)

@@ -56,10 +56,6 @@ enum qk_cuda_slot {
     QK_CUDA_TILES,   /* one chunk's logits; squares of an activation; Muon's; bf16's get and put */
     QK_CUDA_ROWS,    /* per-row values */
     QK_CUDA_INDEX,   /* integers: token lists */
-    QK_CUDA_X0,      /* Muon's matrices */
-    QK_CUDA_X1,
-    QK_CUDA_GRAM,
-    QK_CUDA_POLY,
     QK_CUDA_WORKSPACE, /* cuBLASLt's */
     QK_CUDA_SLOTS,
 };
@@ -97,6 +93,27 @@ static inline int64_t qk_cuda_square_rows(int64_t room, int64_t M, int64_t K, in
     const int64_t fit = room / (K * width);
     const int64_t rows = fit >= 128 ? fit / 128 * 128 : fit > 0 ? fit : 1;
     return rows < M ? rows : M;
+}
+
+/* What the smaller users ask for at most (embed.cu, norm.cu, optimizer.cu, attention_back.cu). */
+static inline int64_t qk_cuda_list_bytes(int64_t M, int64_t V)
+{
+    return (2 * V + V / 1024 + 3 * M + 2) * 4;
+}
+
+static inline int64_t qk_cuda_list_partials(int64_t M, int64_t D)
+{
+    return (M + 31) / 32 * 2 * D * 4;
+}
+
+static inline int64_t qk_cuda_norm_partials(int64_t M, int64_t N)
+{
+    return (M < 1024 ? M : 1024 + M / 64) * N * 4;
+}
+
+static inline int64_t qk_cuda_square_partials(int64_t n)
+{
+    return (n + 32767) / 32768 * 8;
 }
 
 /* ---- Muon: per matrix X, the next X, a Gram matrix and a polynomial ---- */
