@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -57,35 +56,6 @@ static int check_output(const struct qk_train_options *o, struct qk_err *err)
             return qk_fail(err, "%s: is a folder", out);
     }
     return 0;
-}
-
-/* B and B.partial lie side by side for a moment. */
-static int check_space(const struct qk_edge *e, struct qk_err *err)
-{
-    char *folder = qk_strdup(e->o->out), *slash = strrchr(folder, '/');
-    if (slash)
-        slash[slash == folder] = '\0';
-    struct statvfs disk;
-    const char *where = slash ? folder : ".";
-    int bad = statvfs(where, &disk) != 0 || access(where, W_OK) != 0;
-    if (bad)
-        bad = qk_fail_errno(err, "%s: cannot be written", e->o->out);
-    free(folder);
-    if (bad)
-        return -1;
-    struct qk_params p;
-    qk_params_layout(&p, &e->config);
-    const double whole = 4.0 * (double)(p.total + qk_optimizer_state_size(&p));
-    const double out = e->o->bf16           ? 2.0 * (double)p.total
-                       : e->o->weights_only ? 4.0 * (double)p.total
-                                            : whole;
-    qk_params_free(&p);
-    const double need = out + (e->last_step > e->step ? whole : 0);
-    const double free_bytes = (double)disk.f_bavail * (double)disk.f_frsize;
-    if (free_bytes >= need)
-        return 0;
-    return qk_fail(err, "%s: needs about %.1f MB of disk, but %.1f MB are free", e->o->out,
-                   need / 1e6, free_bytes / 1e6);
 }
 
 static void note_input(const struct qk_edge *e, const char *path, const char *sha256)
@@ -240,12 +210,35 @@ static int check_identity(struct qk_edge *e, struct qk_err *err)
     return 0;
 }
 
+/* Another device rounds in another way.  A partial that names none is the CPU's. */
+static int check_device(struct qk_edge *e, struct qk_err *err)
+{
+    struct qk_h5 *file = e->source.file;
+    char *device = NULL;
+    if (qk_h5_has_attr(file, "/edge", "device") &&
+        qk_h5_attr_text(file, "/edge", "device", &device, err) != 0)
+        return -1;
+    const bool same = strcmp(device ? device : "cpu", e->device) == 0;
+    int bad = same ? 0
+                   : qk_fail(err,
+                             "%s: was begun on device %s, and this is %s; go on there (--device), "
+                             "or remove the file to start anew",
+                             e->partial, device ? device : "cpu", e->device);
+    free(device);
+    if (!bad && qk_h5_has_attr(file, "/edge", "micro_batch"))
+        bad = qk_h5_attr_int(file, "/edge", "micro_batch", &e->micro_batch, err);
+    if (!bad && e->micro_batch < 0)
+        bad = qk_fail(err, "%s: /edge micro_batch is negative", e->partial);
+    return bad;
+}
+
 static int open_partial(struct qk_edge *e, struct qk_err *err)
 {
     if (access(e->partial, F_OK) != 0)
         return 0;
     qk_checkpoint_close(&e->source);
-    if (qk_checkpoint_open(&e->source, e->partial, err) != 0 || check_identity(e, err) != 0)
+    if (qk_checkpoint_open(&e->source, e->partial, err) != 0 || check_identity(e, err) != 0 ||
+        check_device(e, err) != 0)
         return -1;
     e->resumed = true;
     e->step = e->source.step;
@@ -305,12 +298,13 @@ static int open_all(struct qk_edge *e, struct qk_err *err)
     } else if (e->source.file && !e->with_moments && e->step > 0) {
         say(e, "%s holds no optimiser state that fits: moments start at zero", o->from_path);
     }
-    return check_space(e, err);
+    return qk_edge_check_space(e, err);
 }
 
-int qk_edge_open(struct qk_edge *e, const struct qk_train_options *o, struct qk_err *err)
+int qk_edge_open(struct qk_edge *e, const struct qk_device *d, const struct qk_train_options *o,
+                 struct qk_err *err)
 {
-    *e = (struct qk_edge){.o = o};
+    *e = (struct qk_edge){.o = o, .device = d->ops->name};
     e->partial = qk_format("%s.partial", o->out);
     e->watch = watch_text(o);
     if (open_all(e, err) == 0)
@@ -353,7 +347,10 @@ int qk_edge_put_identity(const struct qk_edge *e, struct qk_h5 *file, struct qk_
                    qk_h5_put_text(file, "/edge", "watch", e->watch, err) != 0 ||
                    qk_h5_put_int(file, "/edge", "first_step", e->first_step, err) != 0 ||
                    qk_h5_put_int(file, "/edge", "first_tokens", e->first_tokens, err) != 0 ||
-                   qk_h5_put_int(file, "/edge", "last_step", e->last_step, err) != 0
+                   qk_h5_put_int(file, "/edge", "last_step", e->last_step, err) != 0 ||
+                   (strcmp(e->device, "cpu") != 0 &&
+                    (qk_h5_put_text(file, "/edge", "device", e->device, err) != 0 ||
+                     qk_h5_put_int(file, "/edge", "micro_batch", e->micro_batch, err) != 0))
                ? -1
                : 0;
 }

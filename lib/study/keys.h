@@ -74,7 +74,8 @@ int qk_keys_stream(struct qk_keys *k, struct qk_device *d, struct qk_checkpoint 
                    const struct qk_keys_plan *plan, struct qk_err *err);
 void qk_keys_free(struct qk_keys *k);
 
-/* A keys dump. */
+/* A keys dump; its bytes, before compression. */
+int64_t qk_keys_bytes(const struct qk_config *c, unsigned sites);
 int qk_keys_write(const struct qk_keys *k, const char *path, const struct qk_provenance *p,
                   struct qk_err *err);
 int qk_keys_read(struct qk_keys *k, const char *path, struct qk_err *err);

@@ -86,6 +86,16 @@ static int put_attributes(struct qk_h5 *f, const struct qk_keys *k, struct qk_er
     return bad ? -1 : 0;
 }
 
+int64_t qk_keys_bytes(const struct qk_config *c, unsigned sites)
+{
+    const int64_t hd = qk_head_dim(c), heads = c->n_heads + c->n_kv_heads;
+    int64_t numbers = 2 * c->n_heads + 2 * qk_keys_gains(c);
+    for (int site = 0; site <= QK_SITES; site++)
+        if (sites & 1u << site)
+            numbers += heads * hd * (hd + (site != QK_SITE_WEIGHT));
+    return c->n_layers * numbers * (int64_t)sizeof(double);
+}
+
 int qk_keys_write(const struct qk_keys *k, const char *path, const struct qk_provenance *p,
                   struct qk_err *err)
 {

@@ -142,24 +142,32 @@ int qk_memory_of(struct qk_memory *to, const struct qk_config *c, const struct q
     return bad ? -1 : 0;
 }
 
+int qk_excess_of(int64_t *bytes, const struct qk_config *c, const struct qk_card *card,
+                 int64_t micro_batch, bool train, bool recompute, struct qk_err *err)
+{
+    const struct qk_run run = {QK_COUNTED_CUDA, card->memory, micro_batch, train, recompute};
+    struct qk_memory need;
+    if (qk_memory_of(&need, c, &run, err) != 0)
+        return -1;
+    *bytes = need.together - (card->open ? need.opened : 0) - card->room;
+    return 0;
+}
+
 int qk_fit_of(struct qk_fit *fit, const struct qk_config *c, const struct qk_card *card, bool train,
               bool recompute, struct qk_err *err)
 {
-    struct qk_run run = {QK_COUNTED_CUDA, card->memory, 0, train, recompute};
-    struct qk_memory need;
-    int64_t least = 0, most = qk_micro_batch_most(c); /* `least` fits */
+    int64_t least = 0, most = qk_micro_batch_most(c), excess; /* `least` fits */
     *fit = (struct qk_fit){0};
     while (least < most) {
         const int64_t middle = least ? least + (most - least + 1) / 2 : 1; /* one by itself first */
-        run.micro_batch = part_of(c, middle);
-        if (qk_memory_of(&need, c, &run, err) != 0)
+        const int64_t part = part_of(c, middle);
+        if (qk_excess_of(&excess, c, card, part, train, recompute, err) != 0)
             return -1;
-        const int64_t over = need.together - (card->open ? need.opened : 0) - card->room;
-        if (over <= 0) {
+        if (excess <= 0) {
             least = middle;
-            fit->micro_batch = run.micro_batch;
+            fit->micro_batch = part;
         } else if (middle == 1) {
-            fit->missing = over;
+            fit->missing = excess;
             return 0;
         } else {
             most = middle - 1;

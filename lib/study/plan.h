@@ -61,6 +61,9 @@ struct qk_fit {
     int64_t micro_batch; /* 0: not even one does, */
     int64_t missing;     /* and so many bytes are missing */
 };
+/* By how many bytes so many sequences at once are too much for the card; 0 or less: they fit. */
+int qk_excess_of(int64_t *bytes, const struct qk_config *c, const struct qk_card *card,
+                 int64_t micro_batch, bool train, bool recompute, struct qk_err *err);
 int qk_fit_of(struct qk_fit *fit, const struct qk_config *c, const struct qk_card *card, bool train,
               bool recompute, struct qk_err *err);
 

@@ -80,3 +80,14 @@ bool qk_points_hit(const struct qk_points *p, int64_t before, int64_t after, boo
             return true;
     return false;
 }
+
+int64_t qk_points_count(const struct qk_points *p, int64_t from, int64_t each, int64_t steps)
+{
+    const int64_t to = from + steps * each, start = from == 0 && qk_points_at_zero(p);
+    int64_t count = 0;
+    if (p->every && steps)
+        count = to / p->every - from / p->every + 1;
+    for (int i = 0; !p->every && i < p->count; i++)
+        count += p->at[i] > from && p->at[i] <= to;
+    return start + (count < steps ? count : steps);
+}

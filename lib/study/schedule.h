@@ -30,5 +30,8 @@ bool qk_points_at_zero(const struct qk_points *p);
 /* Does the step that took the count from `before` to `after` reach a point?  `last`: it is the
  * last one of the edge, which `every:N` always includes. */
 bool qk_points_hit(const struct qk_points *p, int64_t before, int64_t after, bool last);
+/* How many points there are at most in `steps` steps of `each` tokens, begun with `from` tokens
+ * seen; one at the beginning counts when that is 0. */
+int64_t qk_points_count(const struct qk_points *p, int64_t from, int64_t each, int64_t steps);
 
 #endif

@@ -88,34 +88,46 @@ static int read_val_split(struct trainer *t, struct qk_err *err)
     return 0;
 }
 
+/* The most sequences that fit, or, going on from a partial checkpoint, whether as many as before
+ * do; 0 when not. */
+static int fit(struct trainer *t, bool train, bool recompute, struct qk_fit *to, struct qk_err *err)
+{
+    const struct qk_card card = {t->d->memory, t->d->room, true};
+    const int64_t before = t->edge.micro_batch;
+    if (!before)
+        return qk_fit_of(to, &t->edge.config, &card, train, recompute, err);
+    if (qk_excess_of(&to->missing, &t->edge.config, &card, before, train, recompute, err) != 0)
+        return -1;
+    to->micro_batch = to->missing <= 0 ? before : 0;
+    return 0;
+}
+
 /* On a card --micro-batch auto takes what fits into the memory that is free.  Where not one
  * sequence does, activations are computed twice, which changes no byte of the result, and that is
  * said. */
 static int fit_to_card(struct trainer *t, bool train, struct qk_err *err)
 {
-    const struct qk_config *c = &t->edge.config;
-    const struct qk_card card = {t->d->memory, t->d->room, true};
-    struct qk_fit fit;
-    if (qk_fit_of(&fit, c, &card, train, t->recompute, err) != 0)
+    const int64_t least = t->edge.micro_batch ? t->edge.micro_batch : 1;
+    struct qk_fit found;
+    if (fit(t, train, t->recompute, &found, err) != 0)
         return -1;
-    if (!fit.micro_batch && train && !t->recompute) {
-        if (qk_fit_of(&fit, c, &card, train, true, err) != 0)
+    if (!found.micro_batch && train && !t->recompute) {
+        if (fit(t, train, true, &found, err) != 0)
             return -1;
-        t->recompute = fit.micro_batch > 0;
+        t->recompute = found.micro_batch > 0;
         if (t->recompute)
-            remark(t, "not one sequence fits into the card's memory without --recompute, which is "
-                      "therefore done");
+            remark(t, "the card's memory asks for --recompute, which is done");
     }
-    t->micro_batch = fit.micro_batch;
-    if (fit.micro_batch)
+    t->micro_batch = found.micro_batch;
+    if (found.micro_batch)
         return 0;
-    return qk_fail(err,
-                   "%s: one sequence of %" PRId64
-                   " positions does not fit into the card's memory%s:"
-                   " %.1f GB are free, %.1f GB more are needed; take a shorter seq_len, a smaller "
-                   "model or a card with more memory",
-                   t->o->out, c->seq_len, train ? ", even with --recompute" : "",
-                   (double)t->d->room / 1e9, (double)fit.missing / 1e9);
+    return qk_fail(
+        err,
+        "%s: %s takes %.3f GB more than the %.3f GB of the card's memory that "
+        "are free (micro-batch %" PRId64 " of %" PRId64
+        " positions); take a shorter seq_len, a smaller model or a card with more memory",
+        t->o->out, train ? "training, even with --recompute," : "the model",
+        (double)found.missing / 1e9, (double)t->d->room / 1e9, least, t->edge.config.seq_len);
 }
 
 static int choose_micro_batch(struct trainer *t, bool train, struct qk_err *err)
@@ -131,6 +143,7 @@ static int choose_micro_batch(struct trainer *t, bool train, struct qk_err *err)
         t->micro_batch = qk_micro_batch_auto(c);
     }
     t->micro_batch = t->micro_batch < all ? t->micro_batch : all;
+    t->edge.micro_batch = t->micro_batch;
     return 0;
 }
 
@@ -463,7 +476,7 @@ static enum qk_train_end run_steps(struct trainer *t, struct qk_err *err)
 static enum qk_train_end run(struct trainer *t, struct qk_err *err)
 {
     struct qk_edge *e = &t->edge;
-    if (qk_edge_open(e, t->o, err) != 0)
+    if (qk_edge_open(e, t->d, t->o, err) != 0)
         return QK_TRAIN_FAILED;
     if (e->config.dtype == QK_DTYPE_BF16 && strcmp(t->d->ops->name, "cpu") == 0)
         remark(t, "dtype bf16: this device computes in fp32, where it is faster and more exact");

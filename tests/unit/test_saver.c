@@ -38,7 +38,7 @@ static void begin(struct trial *t, const char *out, bool apart)
                                      .steps = 9,
                                      .val_tokens = -1};
     qk_out_forget_inputs();
-    assert_works(qk_edge_open(&t->edge, &t->o, &err));
+    assert_works(qk_edge_open(&t->edge, device, &t->o, &err));
     t->model = qk_model_create(device, &t->edge.config, 1, 8, true, false, &err);
     t->optimizer = qk_optimizer_create(device, qk_model_params(t->model), &t->edge.config, &err);
     assert_works(qk_edge_load(&t->edge, t->model, t->optimizer, &err));

@@ -27,6 +27,8 @@ void qk_cuda_set_muon(struct qk_device *d, int64_t most_bytes, int64_t least_til
 /* Products so far that cuBLASLt had no algorithm for, and that a slow kernel did: none where
  * numbers are aligned to 16 bytes, or something is wrong. */
 int64_t qk_cuda_plain_products(const struct qk_device *d);
+/* Bytes of arrays and scratch now. */
+int64_t qk_cuda_used(const struct qk_device *d);
 
 /* "13.0", of the toolkit this was built with. */
 const char *qk_cuda_version(void);

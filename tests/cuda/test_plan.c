@@ -1,0 +1,116 @@
+/* What the plan counts is what the device is asked for: arrays to the byte, scratch with little to
+ * spare, on large cards and on small ones. */
+#include "cuda/both.h"
+
+#include "unit/tiny.h"
+
+#include "compute/cuda/cuda.h"
+#include "model/optimizer.h"
+#include "model/transformer.h"
+#include "study/plan.h"
+
+extern void qk_emulation_memory(int64_t bytes) __attribute__((weak));
+
+/* So that on a card of 48 MB logits, squares and Muon's matrices are all cut. */
+#define WIDE                                                                                       \
+    "{\"vocab_size\":3000,\"d_model\":64,\"n_layers\":6,\"n_heads\":2,\"n_kv_heads\":1,"           \
+    "\"d_ff\":1088,\"seq_len\":64,\"muon_lr\":0.02,\"adamw_lr\":0.01,\"batch_size\":2,"            \
+    "\"grad_accum\":2,\"train_tokens\":640"
+
+static struct qk_config config_of(const char *more)
+{
+    struct qk_err err;
+    struct qk_config c;
+    char text[600];
+    snprintf(text, sizeof text, WIDE "%s}", more);
+    if (qk_config_from_text(&c, text, "wide", &err) != 0)
+        fail_msg("%s", err.text);
+    return c;
+}
+
+struct trial {
+    const char *more;
+    int64_t B;
+    bool recompute;
+};
+
+static const struct trial trials[] = {
+    {",\"dtype\":\"bf16\"", 2, false},
+    {",\"dtype\":\"fp32\"", 1, false},
+    {",\"dtype\":\"bf16\",\"ffn\":\"swiglu\",\"tie_embeddings\":false", 1, true},
+    {",\"dtype\":\"bf16\",\"qk_norm\":\"frozen\",\"muon_qkvo\":\"head\"", 3, true},
+    {",\"dtype\":\"fp32\",\"qk_norm\":\"none\",\"optimizer\":\"adamw\"", 1, true},
+};
+
+/* A step as training takes it. */
+static void train(struct qk_device *d, struct qk_model *m, struct qk_optimizer *o,
+                  const struct qk_config *c, int64_t B)
+{
+    struct qk_err err;
+    const int64_t rows = B * c->seq_len;
+    int32_t *tokens = tokens_below("tokens", rows, c->vocab_size);
+    float *nll = qk_alloc((size_t)rows, sizeof *nll);
+    double norm;
+    qk_model_initialize(m);
+    if (qk_model_train(m, tokens, tokens, B, 1.0f / (float)rows, nll, &err) != 0 ||
+        qk_optimizer_step(o, qk_model_weights(m), qk_model_gradients(m), 1, &norm, &err) != 0 ||
+        d->ops->sync(d, &err) != 0)
+        fail_msg("%s", err.text);
+    free(tokens);
+    free(nll);
+}
+
+static int64_t arrays_of(const struct qk_memory *m)
+{
+    return m->weights + m->copies + m->gradients + m->state + m->activations + m->statistics;
+}
+
+static void check(const struct trial *t)
+{
+    struct qk_err err;
+    struct qk_memory memory;
+    const struct qk_config c = config_of(t->more);
+    struct qk_device *d = both_open(false);
+    const struct qk_run run = {QK_COUNTED_CUDA, d->memory, t->B, true, t->recompute};
+    assert_works(qk_memory_of(&memory, &c, &run, &err));
+    struct qk_model *m = qk_model_create(d, &c, t->B, c.seq_len, true, t->recompute, &err);
+    struct qk_optimizer *o = m ? qk_optimizer_create(d, qk_model_params(m), &c, &err) : NULL;
+    if (!o)
+        fail_msg("%s", err.text);
+    assert_int_equal(qk_cuda_used(d), arrays_of(&memory));
+    train(d, m, o, &c, t->B);
+    const int64_t scratch = qk_cuda_used(d) - arrays_of(&memory);
+    if (scratch > memory.scratch || scratch < memory.scratch - memory.scratch / 64)
+        fail_msg("%s: %lld bytes of scratch, %lld counted", t->more, (long long)scratch,
+                 (long long)memory.scratch);
+    qk_optimizer_free(o);
+    qk_model_free(m);
+    qk_device_close(d);
+}
+
+static void plan_is_what_is_taken(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof trials / sizeof *trials; i++)
+        check(&trials[i]);
+}
+
+static void and_on_a_small_card(void **state)
+{
+    (void)state;
+    if (!both_emulated())
+        skip();
+    qk_emulation_memory(48 << 20);
+    for (size_t i = 0; i < sizeof trials / sizeof *trials; i++)
+        check(&trials[i]);
+    qk_emulation_memory(0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plan_is_what_is_taken),
+        cmocka_unit_test(and_on_a_small_card),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
