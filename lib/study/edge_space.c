@@ -10,20 +10,27 @@
 #include "study/edge.h"
 #include "study/keys.h"
 
-/* The folder of a file, or the last one of a path to be made that is there; malloc'd. */
-static char *existing_folder(const char *path, bool is_file)
+/* Without its last part; malloc'd. */
+static char *parent_of(const char *path)
+{
+    char *folder = qk_strdup(path), *slash = strrchr(folder, '/');
+    if (!slash) {
+        free(folder);
+        return qk_strdup(".");
+    }
+    slash[slash == folder] = '\0';
+    return folder;
+}
+
+/* The first folder on the way up that is there. */
+static char *existing_folder(const char *path)
 {
     char *folder = qk_strdup(path);
     struct stat st;
-    for (bool cut = is_file; cut || stat(folder, &st) != 0; cut = false) {
-        char *slash = strrchr(folder, '/');
-        if (!slash) {
-            free(folder);
-            return qk_strdup(".");
-        }
-        slash[slash == folder] = '\0';
-        if (slash == folder)
-            break;
+    while (stat(folder, &st) != 0 && strcmp(folder, ".") != 0 && strcmp(folder, "/") != 0) {
+        char *up = parent_of(folder);
+        free(folder);
+        folder = up;
     }
     return folder;
 }
@@ -68,8 +75,8 @@ int qk_edge_check_space(const struct qk_edge *e, struct qk_err *err)
     const struct qk_train_options *o = e->o;
     struct stat a, b;
     double need = checkpoint_bytes(e);
-    char *folder = existing_folder(o->out, true);
-    char *keys = o->keys_dir ? existing_folder(o->keys_dir, false) : NULL;
+    char *folder = parent_of(o->out);
+    char *keys = o->keys_dir ? existing_folder(o->keys_dir) : NULL;
     int bad = 0;
     if (keys && stat(keys, &b) == 0 && stat(folder, &a) == 0 && a.st_dev == b.st_dev)
         need += keys_bytes(e);
