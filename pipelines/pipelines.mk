@@ -2,12 +2,16 @@
 # asked for, so that building needs none of it.
 
 RUNS ?= runs
+comma := ,
 study_goals := $(filter pipelines/% $(RUNS)/% data/cache/%,$(MAKECMDGOALS))
 
 ifneq ($(study_goals),)
 ifeq ($(SCALE),)
-$(info SCALE=mini: a small model that two cores train in minutes, for this build has no CUDA device to use; SCALE=full is the study as published.)
-SCALE := mini
+# A card that the programs of this build can use: the driver is asked, for they may not be there yet.
+CARD := $(if $(NVCC),$(shell nvidia-smi --query-gpu=compute_cap,name --format=csv,noheader 2>/dev/null | awk -F', *' '$$1 >= 8 { print $$2; exit }'))
+SCALE := $(if $(CARD),full,mini)
+$(info $(if $(CARD),SCALE=full: the study as published$(comma) on $(CARD); SCALE=mini is a small model that two cores train in minutes.,SCALE=mini: a small model \
+that two cores train in minutes$(comma) for this build has no CUDA device to use; SCALE=full is the study as published.))
 endif
 include data/data.mk
 include pipelines/draw.mk

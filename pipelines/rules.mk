@@ -28,7 +28,6 @@ HEAVY = $(if $(LOCK),flock --no-fork $(LOCK)) $(RUN)
 below = $(subst /, ,$(patsubst $(RUN_ROOT)/%,%,$(1)))
 condition = $(word 1,$(call below,$@))
 seed = $(patsubst seed-%,%,$(word 2,$(call below,$@)))
-comma := ,
 
 RUN_DIRS := $(foreach c,$(CONDITIONS),$(foreach s,$(SEEDS),$(RUN_ROOT)/$(c)/seed-$(s)))
 MARKS := $(foreach p,$(PLAN),$(firstword $(subst =, ,$(p))))

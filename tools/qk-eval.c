@@ -157,6 +157,8 @@ static int evaluate(struct bench *b, const struct task *task, FILE *to, struct q
         qk_checkpoint_open(&b->checkpoint, b->path, err) != 0)
         return -1;
     b->device = qk_device_open(b->tool->device, err);
+    if (b->device)
+        qk_provenance_device(p, b->device->ops->name);
     cJSON *result = b->device ? run(b, task, err) : NULL;
     int bad = result ? 0 : -1;
     if (result) {

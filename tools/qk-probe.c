@@ -90,6 +90,8 @@ static int probe(struct qk_tool *tool, struct settings *s, size_t which, FILE *t
     struct qk_keys k;
     if (qk_keys_load(&k, path, &s->loader, err) != 0)
         return -1;
+    if (s->loader.device)
+        qk_provenance_device(&tool->provenance, s->loader.device->ops->name);
     const unsigned weight = 1u << QK_SITE_WEIGHT;
     int bad = 0;
     if (s->keys && k.dumped)

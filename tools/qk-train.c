@@ -173,6 +173,7 @@ static int train(struct qk_tool *tool, struct qk_train_options *o, bool profile,
     char text[256];
     qk_device_describe(d, text, sizeof text);
     qk_tool_detail(tool, "%s", text);
+    qk_provenance_device(&tool->provenance, d->ops->name);
     d->profile = profile;
     /* Caught even where they were ignored, as SIGINT is in a script's background jobs: nothing is
      * lost by stopping. */

@@ -63,6 +63,23 @@ int qk_provenance_input(struct qk_provenance *p, const char *path, struct qk_err
     return 0;
 }
 
+void qk_provenance_device(struct qk_provenance *p, const char *name)
+{
+    if (strcmp(name, "cpu") == 0)
+        return;
+    for (size_t i = 0; i + 1 < p->argv.count; i++) {
+        if (strcmp(p->argv.at[i], "--device") != 0)
+            continue;
+        if (strcmp(p->argv.at[i + 1], "auto") == 0) {
+            free(p->argv.at[i + 1]);
+            p->argv.at[i + 1] = qk_strdup(name);
+        }
+        return;
+    }
+    qk_strings_add(&p->argv, "--device");
+    qk_strings_add(&p->argv, name);
+}
+
 static cJSON *as_json(const struct qk_provenance *p)
 {
     cJSON *object = cJSON_CreateObject();

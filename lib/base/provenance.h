@@ -37,6 +37,9 @@ int qk_provenance_input(struct qk_provenance *p, const char *path, struct qk_err
 void qk_provenance_expect(struct qk_provenance *p, const char *path);
 void qk_provenance_found(struct qk_provenance *p, const char *path, const char *hex);
 
+/* The device that --device auto became, where results are not those of the CPU. */
+void qk_provenance_device(struct qk_provenance *p, const char *name);
+
 /* The JSON text, malloc'd; NULL when off. */
 char *qk_provenance_text(const struct qk_provenance *p);
 /* As attribute "provenance" of the file; nothing when off. */

@@ -21,7 +21,8 @@ void qk_optimizer_free(struct qk_optimizer *o);
 
 /* One update of `weights` from `gradients` (arenas of params.h), which are zero afterwards.  The
  * learning rates of the config are multiplied by `factor`.  *norm: of all trained gradients before
- * clipping; when it is not finite nothing is updated (and that is no failure). */
+ * clipping; when it is not finite nothing is updated (and that is no failure).  A failure of the
+ * update itself is told by the next sync. */
 int qk_optimizer_step(struct qk_optimizer *o, struct qk_buf weights, struct qk_buf gradients,
                       double factor, double *norm, struct qk_err *err);
 

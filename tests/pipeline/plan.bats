@@ -57,9 +57,29 @@ plan() { make --no-print-directory -n RUNS="$BATS_TEST_TMPDIR/runs" "$@" pipelin
     [[ $output != *qk-tokpack* ]]
 }
 
-@test "without SCALE the choice is said aloud; a wrong one is refused" {
-    run plan
+# A driver that knows of one card of this compute capability.
+driver() { # CAPABILITY
+    mkdir -p "$BATS_TEST_TMPDIR/driver"
+    printf '#!/bin/sh\necho "%s, A card"\n' "$1" >"$BATS_TEST_TMPDIR/driver/nvidia-smi"
+    chmod +x "$BATS_TEST_TMPDIR/driver/nvidia-smi"
+    export PATH=$BATS_TEST_TMPDIR/driver:$PATH
+}
+
+@test "with a card and a build that can use it the default is the study as published" {
+    driver 8.0
+    run plan NVCC=/usr/bin/true
+    [[ ${lines[0]} == "SCALE=full: the study as published, on A card;"* ]]
+    [[ $output == *"pipelines/causal50m/full.json"* ]]
+    run plan NVCC=
     [[ ${lines[0]} == "SCALE=mini:"* ]]
+    driver 7.5
+    run plan NVCC=/usr/bin/true
+    [[ ${lines[0]} == "SCALE=mini:"* ]]
+}
+
+@test "without SCALE the choice is said aloud; a wrong one is refused" {
+    run plan NVCC=
+    [[ ${lines[0]} == "SCALE=mini:"*"SCALE=full is the study as published." ]]
     run plan SCALE=huge
     [ "$status" -eq 2 ]
     [[ $output == *"SCALE=huge"*"full mini smoke"* ]]
