@@ -104,12 +104,32 @@ static void no_points(void **state)
         assert_int_equal(qk_points_parse(&p, bad[i], &err), -1);
 }
 
+/* Counted as one by one. */
+static void points_are_counted(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"0,1K,2500", "every:1K", "every:64", "0"};
+    for (int i = 0; i < 4; i++)
+        for (int64_t steps = 0; steps < 40; steps += 13)
+            for (int64_t from = 0; from < 3000; from += 960) {
+                struct qk_err err;
+                struct qk_points p;
+                assert_works(qk_points_parse(&p, texts[i], &err));
+                int64_t hits = from == 0 && qk_points_at_zero(&p);
+                for (int64_t s = 0; s < steps; s++)
+                    hits += qk_points_hit(&p, from + 96 * s, from + 96 * (s + 1), s == steps - 1);
+                const int64_t count = qk_points_count(&p, from, 96, steps);
+                assert_in_range(count, hits, hits + 1); /* the last step may be counted twice */
+                qk_points_free(&p);
+            }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(factors),        cmocka_unit_test(warmup_longer_than_training),
         cmocka_unit_test(list_of_points), cmocka_unit_test(points_at_a_distance),
-        cmocka_unit_test(no_points),
+        cmocka_unit_test(no_points),      cmocka_unit_test(points_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

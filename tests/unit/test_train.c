@@ -389,6 +389,68 @@ static void plan_of_published_sizes(void **state)
     assert_int_equal(qk_micro_batch_auto(&c), 5);
 }
 
+/* Of the 1.58 B model in bf16: what lies in which class, and which cards it fits. */
+static void plan_of_a_card(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    struct qk_config c = tiny_config();
+    struct qk_memory m, cpu;
+    struct qk_fit fit;
+    c.vocab_size = 49152;
+    c.d_model = 2048;
+    c.n_layers = 32;
+    c.n_heads = 16;
+    c.n_kv_heads = 8;
+    c.d_ff = 8192;
+    c.seq_len = 2048;
+    c.batch_size = 8;
+    c.grad_accum = 4;
+    c.dtype = QK_DTYPE_BF16;
+    const int64_t N = 1577199616, M = 2048, D = 2048, F = 8192;
+    const struct qk_run one = {QK_COUNTED_CUDA, 0, 1, true, true};
+    assert_works(qk_memory_of(&m, &c, &one, &err));
+    assert_in_range(m.weights, 4 * N, 4 * N + 256);
+    assert_in_range(m.copies, 2 * N, 2 * N + 128);
+    assert_int_equal(m.gradients, 4 * N);
+    assert_int_equal(m.state,
+                     4 * N + 4 * (49152 * D + (65 * D + 64 * 128))); /* gains and embedding twice */
+    /* layer inputs; norms, mid, qkv, q, k, o, up of one layer; as much for the way back; the end */
+    const int64_t layer = 3 * D + 4096 + 2048 + 1024 + 2048 + F,
+                  back = 2 * D + 4096 + 2048 + 1024 + 2048 + F;
+    assert_int_equal(m.activations, 2 * M * (33 * D + layer + back + 2 * D));
+    assert_int_equal(m.host_copy, m.weights + m.state);
+    assert_int_equal(m.together, m.weights + m.copies + m.gradients + m.state + m.activations +
+                                     m.statistics + m.scratch + m.context);
+    const struct qk_run host = {QK_COUNTED_CPU, 0, 1, true, true};
+    assert_works(qk_memory_of(&cpu, &c, &host, &err));
+    assert_int_equal(cpu.activations, 2 * m.activations + m.statistics);
+    assert_int_equal(cpu.copies + cpu.scratch + cpu.context + cpu.host_copy, 0);
+    static const struct {
+        int64_t gb;
+        bool recompute;
+        int64_t least;
+    } fits[] = {{80, false, 8}, {48, false, 4}, {40, false, 2}, {24, true, 1}, {24, false, 0}};
+    for (int i = 0; i < 5; i++) {
+        const struct qk_card card = {fits[i].gb * 1000000000, fits[i].gb * 1000000000, false};
+        assert_works(qk_fit_of(&fit, &c, &card, true, fits[i].recompute, &err));
+        assert_true(fits[i].least ? fit.micro_batch >= fits[i].least : fit.missing > 0);
+        if (!fit.micro_batch)
+            continue;
+        int64_t excess; /* as many as fit, and no more */
+        assert_works(
+            qk_excess_of(&excess, &c, &card, fit.micro_batch, true, fits[i].recompute, &err));
+        assert_true(excess <= 0);
+        if (fit.micro_batch < qk_micro_batch_most(&c)) {
+            assert_works(qk_excess_of(&excess, &c, &card, 2 * fit.micro_batch, true,
+                                      fits[i].recompute, &err));
+            assert_true(excess > 0);
+        }
+    }
+    assert_int_equal(qk_micro_batch_most(&c), 16);
+    assert_int_equal(qk_micro_batch_auto(&c), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -404,6 +466,7 @@ int main(void)
         cmocka_unit_test(divergence_stops),
         cmocka_unit_test(refusals),
         cmocka_unit_test(plan_of_published_sizes),
+        cmocka_unit_test(plan_of_a_card),
     };
     const struct CMUnitTest apart[] = {
         cmocka_unit_test(an_edge_can_be_cut_anywhere),
