@@ -158,7 +158,7 @@ int qk_optimizer_step(struct qk_optimizer *o, struct qk_buf weights, struct qk_b
             adamw_step(o, i, weights, gradients, factor);
     }
     ops->zero(o->d, gradients, o->params->trained);
-    return 0; /* not waited for: the host goes on meanwhile; whoever syncs next hears of a failure */
+    return 0; /* not waited for: the host goes on; whoever syncs next hears of a failure */
 }
 
 /* ---- in checkpoints ---- */
