@@ -263,7 +263,8 @@ static void run_attention(struct both *b, const void *one)
 
 /* T around tiles of 64 and 128 queries and of 32 and 64 keys; hd filled up to 32, 64 and 128, and
  * exactly these; one, two and three heads to a key head; v among other numbers, at odd and round
- * places; logits of thousands; one key near, in the first tile or a later one, all others far. */
+ * places; logits of thousands; one key near, in the first tile or a later one, all others far; all
+ * far. */
 static const struct attention_case small[] = {
     {.s = {1, 1, 1, 1, 2, 2}},
     {.s = {3, 2, 2, 1, 6, 7}, .v_at = 3},
@@ -280,6 +281,7 @@ static const struct attention_case small[] = {
     {.s = {1, 40, 1, 1, 128, 128}, .spread = 30},
     {.s = {1, 100, 1, 1, 32, 32}, .lonely = true, .near = 0},
     {.s = {1, 150, 1, 1, 32, 32}, .lonely = true, .near = 101},
+    {.s = {2, 40, 1, 1, 32, 32}, .lonely = true, .near = -1},
 };
 
 static const struct attention_case real[] = {

@@ -9,13 +9,13 @@ template <class T> struct forward {
     struct qk_attention_sizes s;
 };
 
-/* A warp has 16 * MF queries; KEYS are in shared memory at a time. */
+/* A warp has 16 * MF queries; KEYS are in shared memory at a time, and as many are on their way. */
 template <class T, int HD> struct forward_shape;
 template <int HD> struct forward_shape<bf16, HD> {
-    static constexpr int MF = 2, KEYS = 64;
+    static constexpr int MF = 2, KEYS = HD == 128 ? 32 : 64; /* what registers hold */
 };
 template <int HD> struct forward_shape<float, HD> {
-    static constexpr int MF = 1, KEYS = 32;
+    static constexpr int MF = 1, KEYS = HD == 128 ? 16 : 32;
 };
 
 /* -inf where the key lies behind the query; first row and column given. */
@@ -34,13 +34,15 @@ static __device__ __forceinline__ void mask(float (&s)[MF][NF][4], int query, in
                     s[m][n][i] = -INFINITY;
 }
 
-/* Logits s become 2^(scale2 (s - max)); max, this lane's part of the sums, and what was summed
- * before, o, follow a larger maximum. */
+/* Logits s become 2^(scale2 (s - max)); max and this lane's part of the sums follow.  What was
+ * summed before, out, follows a larger maximum: among many keys there seldom is one. */
 template <class T, int MF, int NF, int NO>
 static __device__ __forceinline__ void soften(float (&s)[MF][NF][4], float (&max)[MF][2],
-                                              float (&sum)[MF][2], float (&o)[MF][NO][4],
+                                              float (&sum)[MF][2], float (&out)[MF][NO][4],
                                               float scale2)
 {
+    float before[MF][2]; /* what the numbers so far are multiplied by */
+    bool moved = false;
 #pragma unroll
     for (int r = 0; r < 2 * MF; r++) {
         const int m = r / 2, i = r % 2 * 2;
@@ -49,8 +51,26 @@ static __device__ __forceinline__ void soften(float (&s)[MF][NF][4], float (&max
         for (int n = 0; n < NF; n++)
             top = fmaxf(top, fmaxf(s[m][n][i], s[m][n][i + 1]));
         top = qk_row_max(top);
-        const float before = qk_power<T>(scale2 * (max[m][r % 2] - top));
-        const float shift = scale2 * top;
+        moved |= top > max[m][r % 2];
+        before[m][r % 2] = qk_power<T>(scale2 * (max[m][r % 2] - top));
+        max[m][r % 2] = top;
+    }
+    if (__any_sync(QK_ALL_LANES, moved)) {
+#pragma unroll
+        for (int r = 0; r < 2 * MF; r++) {
+            const int m = r / 2, i = r % 2 * 2;
+            sum[m][r % 2] *= before[m][r % 2];
+#pragma unroll
+            for (int n = 0; n < NO; n++) {
+                out[m][n][i] *= before[m][r % 2];
+                out[m][n][i + 1] *= before[m][r % 2];
+            }
+        }
+    }
+#pragma unroll
+    for (int r = 0; r < 2 * MF; r++) {
+        const int m = r / 2, i = r % 2 * 2;
+        const float shift = scale2 * max[m][r % 2];
         float added = 0;
 #pragma unroll
         for (int n = 0; n < NF; n++) {
@@ -58,19 +78,13 @@ static __device__ __forceinline__ void soften(float (&s)[MF][NF][4], float (&max
             s[m][n][i + 1] = qk_power<T>(fmaf(scale2, s[m][n][i + 1], -shift));
             added += s[m][n][i] + s[m][n][i + 1];
         }
-        max[m][r % 2] = top;
-        sum[m][r % 2] = sum[m][r % 2] * before + added;
-#pragma unroll
-        for (int n = 0; n < NO; n++) {
-            o[m][n][i] *= before;
-            o[m][n][i + 1] *= before;
-        }
+        sum[m][r % 2] += added;
     }
 }
 
-/* o /= sum; lse of the warp's rows. */
+/* out /= sum; lse of the warp's rows. */
 template <int MF, int NO>
-static __device__ __forceinline__ void finish(float (&o)[MF][NO][4], const float (&max)[MF][2],
+static __device__ __forceinline__ void finish(float (&out)[MF][NO][4], const float (&max)[MF][2],
                                               const float (&sum)[MF][2], float *lse, int query,
                                               int end, float scale)
 {
@@ -83,19 +97,18 @@ static __device__ __forceinline__ void finish(float (&o)[MF][NO][4], const float
             lse[row] = fmaf(scale, max[m][r % 2], logf(total));
 #pragma unroll
         for (int n = 0; n < NO; n++) {
-            o[m][n][r % 2 * 2] *= inverse;
-            o[m][n][r % 2 * 2 + 1] *= inverse;
+            out[m][n][r % 2 * 2] *= inverse;
+            out[m][n][r % 2 * 2 + 1] *= inverse;
         }
     }
 }
 
-/* Keys and values come in turn: while one is used the other is on its way. */
 template <class T, int HD>
 static __global__ void __launch_bounds__(QK_TILE_THREADS) forward_kernel(const struct forward<T> a)
 {
     constexpr int MF = forward_shape<T, HD>::MF, KEYS = forward_shape<T, HD>::KEYS;
-    constexpr int ROWS = QK_TILE_WARPS * 16 * MF, LD = qk_tile<T, HD>::LD;
-    T *queries = (T *)qk_shared(), *keys = queries + ROWS * LD, *values = keys + KEYS * LD;
+    constexpr int ROWS = QK_TILE_WARPS * 16 * MF, LD = qk_tile<T, HD>::LD, STAGE = 2 * KEYS * LD;
+    T *queries = (T *)qk_shared(), *stages = queries + ROWS * LD;
     const struct qk_place at = qk_place_of<ROWS>(a.s);
     const struct qk_rows<const T> q = qk_head_rows(a.q, at.sequence, at.h, a.s.hd);
     const struct qk_rows<const T> k = qk_head_rows(a.k, at.sequence, at.g, a.s.hd);
@@ -110,28 +123,27 @@ static __global__ void __launch_bounds__(QK_TILE_THREADS) forward_kernel(const s
     for (int r = 0; r < 2 * MF; r++)
         max[r / 2][r % 2] = -INFINITY, sum[r / 2][r % 2] = 0;
     qk_tile_load<ROWS, HD>(queries, q, at.first, a.s.T, a.s.hd);
-    qk_tile_load<KEYS, HD>(keys, k, 0, a.s.T, a.s.hd);
+    qk_tile_load<KEYS, HD>(stages, k, 0, a.s.T, a.s.hd);
+    qk_tile_load<KEYS, HD>(stages + KEYS * LD, v, 0, a.s.T, a.s.hd);
     qk_copy_commit();
     for (int from = 0; from < end; from += KEYS) {
-        const bool seen = from < mine + 16 * MF; /* by any row of this warp */
-        float s[MF][KEYS / 8][4];
+        const T *keys = stages + from / KEYS % 2 * STAGE;
         qk_copy_wait<0>();
-        __syncthreads(); /* the keys have come; the last values are done with */
-        qk_tile_load<KEYS, HD>(values, v, from, a.s.T, a.s.hd);
+        __syncthreads(); /* these keys have come; those before them are done with */
+        if (from + KEYS < end) {
+            T *next = stages + (from / KEYS + 1) % 2 * STAGE;
+            qk_tile_load<KEYS, HD>(next, k, from + KEYS, a.s.T, a.s.hd);
+            qk_tile_load<KEYS, HD>(next + KEYS * LD, v, from + KEYS, a.s.T, a.s.hd);
+        }
         qk_copy_commit();
-        if (seen)
-            qk_rows_product<HD>(s, queries + warp_row * LD, keys);
-        qk_copy_wait<0>();
-        __syncthreads(); /* the values have come; the keys are done with */
-        if (from + KEYS < end)
-            qk_tile_load<KEYS, HD>(keys, k, from + KEYS, a.s.T, a.s.hd);
-        qk_copy_commit();
-        if (!seen)
+        if (from >= mine + 16 * MF) /* seen by no row of this warp */
             continue;
+        float s[MF][KEYS / 8][4];
+        qk_rows_product<HD>(s, queries + warp_row * LD, keys);
         if (from + KEYS - 1 > mine)
             mask(s, mine, from);
         soften<T>(s, max, sum, out, scale2);
-        qk_add_product<HD>(out, s, values);
+        qk_add_product<HD>(out, s, keys + KEYS * LD);
     }
     finish(out, max, sum, a.lse + (int64_t)at.head * a.s.T, mine, a.s.T, a.s.scale);
     qk_tile_store<HD>(qk_head_rows(a.o, at.sequence, at.h, a.s.hd), queries + warp_row * LD, out,
@@ -143,7 +155,7 @@ template <class T, int HD> static void launch(struct qk_device *d, const struct 
     constexpr int MF = forward_shape<T, HD>::MF, KEYS = forward_shape<T, HD>::KEYS;
     constexpr int ROWS = QK_TILE_WARPS * 16 * MF;
     qk_cuda_launch(d, forward_kernel<T, HD>, qk_grid_of(a->s, a->s.heads, ROWS),
-                   dim3(QK_TILE_THREADS), (ROWS + 2 * KEYS) * qk_tile<T, HD>::ROW_BYTES, *a);
+                   dim3(QK_TILE_THREADS), (ROWS + 4 * KEYS) * qk_tile<T, HD>::ROW_BYTES, *a);
 }
 
 void qk_cuda_attention(struct qk_device *d, struct qk_buf o, struct qk_buf lse, struct qk_buf q,
