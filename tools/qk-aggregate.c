@@ -10,6 +10,7 @@
 #include "study/gather.h"
 #include "study/lint.h"
 #include "study/report.h"
+#include "study/surgery.h"
 #include "study/table.h"
 #include "study/verdict.h"
 
@@ -185,6 +186,51 @@ static int run_combine(int argc, char **argv)
     return qk_tool_end(&tool, failed, &err);
 }
 
+/* ---- surgery ---- */
+
+/* NAME=FILE operands, or misuse. */
+static void require_named(const struct qk_tool *tool)
+{
+    const struct qk_strings *all = &tool->command.operands;
+    struct qk_err err;
+    for (size_t i = 0; i < all->count; i++)
+        if (qk_combine_path(all->at[i], &err) == NULL)
+            qk_tool_misuse(tool, "%s", err.text);
+}
+
+static int note_named(struct qk_tool *tool, struct qk_err *err)
+{
+    const struct qk_strings *all = &tool->command.operands;
+    for (size_t i = 0; i < all->count; i++)
+        if (qk_provenance_input(&tool->provenance, qk_combine_path(all->at[i], err), err) != 0)
+            return -1;
+    return 0;
+}
+
+static int run_surgery(int argc, char **argv)
+{
+    struct qk_tool tool = {
+        .command = {.usage = "RUN=eval.json ... -o OUT",
+                    .summary = "Losses of cut checkpoints as dose curves: random draws become mean "
+                               "and spread; areas under the curves.",
+                    .tables = {NULL}},
+        .least_operands = 1,
+        .most_operands = -1};
+    struct qk_err err;
+    struct qk_surgery s = {.count = 0};
+    start(&tool, "surgery", argc, argv);
+    require_named(&tool);
+    int failed =
+        qk_surgery_gather(&s, &tool.command.operands, &err) != 0 || note_named(&tool, &err) != 0;
+    if (!failed) {
+        cJSON *json = qk_surgery_json(&s);
+        failed = write_json(&tool, json, &err);
+        cJSON_Delete(json);
+    }
+    qk_surgery_free(&s);
+    return qk_tool_end(&tool, failed, &err);
+}
+
 /* ---- verdict ---- */
 
 static int run_verdict(int argc, char **argv)
@@ -340,6 +386,7 @@ static const struct subcommand {
 } subcommands[] = {
     {"results", "probes and logs of one run -> results.json", run_results},
     {"combine", "results of several conditions and seeds -> combined.json", run_combine},
+    {"surgery", "evaluations of cut checkpoints -> dose curves", run_surgery},
     {"verdict", "combined.json -> verdict.json", run_verdict},
     {"table", "final numbers as text, Markdown or TSV", run_table},
     {"report", "combined.json, verdict.json and figures -> report.md or report.html", run_report},

@@ -260,3 +260,19 @@ figures() {
     [ "$(wc -l <table)" -eq 5 ]
     [[ "$(tail -n 1 table)" == "D "*$'\t'6.50$'\t'* ]]
 }
+
+@test "surgery: dose curves from evaluations of cut checkpoints" {
+    cut() { # FILE BY FRACTION SEED LOSS
+        jq -n --arg by "$2" --argjson f "$3" --argjson s "$4" --argjson v "$5" '{kind: "eval", version: 1, task: "loss", n: 4, value: $v, stderr: 0.1,
+            how: {split: "test", data: "t.h5"}} + (if $by == "" then {} else {pruned: {by: $by, fraction: $f, seed: $s, kept_rank: 3}} end)' >"$1"
+    }
+    cut 0.json "" 0 0 3; cut s.json svd 0.5 0 3.5; cut r1.json random 0.5 1 4; cut r2.json random 0.5 2 5
+    qk-aggregate surgery A1=0.json A1=s.json A1=r1.json A1=r2.json B1=0.json B1=s.json -o surgery.json
+    [ "$(jq -c 'keys_unsorted' surgery.json)" = '["A1","B1","area","provenance"]' ]
+    [ "$(jq -c '.A1.random[1]' surgery.json)" = '{"fraction":0.5,"loss":4.5,"stderr":0.1,"draws":[4,5],"seeds":[1,2],"sd":0.7071067811865476,"kept_rank":3}' ]
+    [ "$(jq -c '.area.A1' surgery.json)" = '{"svd":{"value":0.125,"sd":null,"draws":[0.125],"to":0.5},"random":{"value":0.375,"sd":0.1767766952966369,"draws":[0.25,0.5],"to":0.5}}' ]
+    fails 2 "qk-aggregate: 's.json' is not NAME=FILE, such as A=results.json" qk-aggregate surgery A1=0.json s.json -o out
+    fails 1 "qk-aggregate: A1=0.json: none of the evaluations is of a cut checkpoint" qk-aggregate surgery A1=0.json -o out
+    jq '.n = 5' s.json >t.json
+    fails 1 "qk-aggregate: 0.json and t.json are not evaluated on the same windows" qk-aggregate surgery A1=0.json A1=t.json -o out
+}
