@@ -93,10 +93,16 @@ static void add(struct qk_params *p, enum qk_tensor tensor, int layer, const cha
         snprintf(param->name, sizeof param->name, "layers/%d/%s", layer, name);
 }
 
-static int64_t place(struct qk_params *p, bool frozen, int64_t offset)
+/* Where a tensor lies: 0 trained arrays, 1 trained numbers, 2 what is frozen. */
+static int part_of(const struct qk_param *param)
+{
+    return param->group == QK_GROUP_FROZEN ? 2 : param->count == 1 ? 1 : 0;
+}
+
+static int64_t place(struct qk_params *p, int part, int64_t offset)
 {
     for (int i = 0; i < p->count; i++) {
-        if ((p->at[i].group == QK_GROUP_FROZEN) != frozen)
+        if (part_of(&p->at[i]) != part)
             continue;
         p->at[i].offset = offset;
         offset += p->at[i].count;
@@ -114,8 +120,8 @@ void qk_params_layout(struct qk_params *p, const struct qk_config *c)
             add(p, layer_tensors[i].tensor, layer, layer_tensors[i].name, c);
     add(p, QK_FINAL_NORM, -1, "final_norm", c);
     add(p, QK_HEAD, -1, "head", c);
-    p->trained = place(p, false, 0);
-    p->total = place(p, true, p->trained);
+    p->trained = place(p, 1, place(p, 0, 0));
+    p->total = place(p, 2, p->trained);
 }
 
 void qk_params_free(struct qk_params *p)

@@ -2,7 +2,9 @@
  * that walks over the weights (initialisation, optimiser, checkpoint, plan) derives from it.
  *
  * All weights lie in one arena of floats in table order.  Trained ones come first, so that the
- * gradients are one dense arena of `trained` floats; frozen gains follow.  Within a layer wq, wk,
+ * gradients are one dense arena of `trained` floats; frozen gains follow.  Trained gains that are
+ * one number (qk_norm scalar) come behind all other trained ones: between matrices they would move
+ * these off the 16 bytes that matrix units want.  Within a layer wq, wk,
  * wv, wo are neighbours: stacked by rows they are the [H hd + 2 G hd + D, D] matrix that the
  * merged Muon group orthogonalises, and wq, wk, wv one projection matrix.
  */
