@@ -17,7 +17,8 @@
 enum { MOST_SPLITS = 64, MOST_BPE = 1 << 22 };
 
 struct settings {
-    const char *tokenizer, *export, *probe, *probe_from, *format, *field, *separator, *eot, *filter;
+    const char *tokenizer, *export, *probe, *probe_from, *format, *field, *separator, *eot, *filter,
+        *rule;
     struct qk_strings splits;
     int64_t vocabulary, memory;
     bool no_eot, encode, decode;
@@ -308,7 +309,7 @@ static void print_filter(const struct qk_complexity *c)
         printf("\t%.4f", c->quantiles[k]);
     static const char *const names[] = {"log_words_per_sentence", "letters_per_word",
                                         "rare_word_share"};
-    for (int k = 0; k < QK_MEASURES; k++)
+    for (int k = 0; k < (c->original ? 0 : QK_MEASURES); k++)
         printf("\n%s\tmean %.4f\tsd %.4f", names[k], c->mean[k], c->sd[k]);
     putchar('\n');
 }
@@ -317,7 +318,10 @@ static int start_filter(const struct qk_tool *tool, const struct settings *s,
                         struct qk_corpus *corpus, struct qk_complexity *c, struct qk_err *err)
 {
     bool simple = strcmp(s->filter, "simple") == 0;
-    if (qk_complexity_learn(c, corpus, simple, s->memory / 8, (uint64_t)tool->seed, err) != 0)
+    const uint64_t seed = (uint64_t)tool->seed;
+    if (strcmp(s->rule, "original") == 0
+            ? qk_complexity_learn_original(c, corpus, simple, seed, err)
+            : qk_complexity_learn(c, corpus, simple, s->memory / 8, seed, err))
         return -1;
     corpus->keeps = qk_complexity_keeps;
     corpus->keeps_context = c;
@@ -415,7 +419,7 @@ static int work(struct qk_tool *tool, struct settings *s, struct qk_err *err)
 
 int main(int argc, char **argv)
 {
-    struct settings s = {.format = "auto", .field = "text", .memory = 1000000000};
+    struct settings s = {.format = "auto", .field = "text", .memory = 1000000000, .rule = "thirds"};
     struct qk_option options[] = {
         {"tokenizer", 0, QK_OPT_TEXT, &s.tokenizer, "FILE|DIR",
          "a tokenizer.json, or a folder with one or with encoder.json and vocab.bpe",
@@ -435,6 +439,8 @@ int main(int argc, char **argv)
          "what separates documents of plain text (\\n \\t \\r \\\\; else two blank lines)"},
         {"filter", 0, QK_OPT_CHOICE, &s.filter, NULL,
          "keep a third of the documents, by sentences, words and rare words", "simple|complex"},
+        {"filter-rule", 0, QK_OPT_CHOICE, &s.rule, NULL,
+         "the outer thirds, or the original study's fixed bounds", "thirds|original"},
         {"split", 0, QK_OPT_LIST, &s.splits, "NAME=TOKENS,...",
          "splits besides train, such as val=5M,test=1M", .heading = "Pack"},
         {"probe", 0, QK_OPT_TEXT, &s.probe, "NxT", "the probe batch: N sequences of T tokens"},

@@ -117,8 +117,54 @@ static double score_of(const struct qk_complexity *c, const struct measured *m)
     return score / QK_MEASURES;
 }
 
+/* ---- the original's rule ---- */
+
+static bool is_technical(const char *word, size_t n)
+{
+    static const char *const words[] = {"theorem",   "equation",   "analysis",
+                                        "synthesis", "quantum",    "biological",
+                                        "algorithm", "hypothesis", "infrastructure"};
+    char lower[16];
+    if (n >= sizeof lower)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        lower[i] = word[i] >= 'A' && word[i] <= 'Z' ? (char)(word[i] | 0x20) : word[i];
+    lower[n] = '\0';
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(lower, words[i]) == 0)
+            return true;
+    return false;
+}
+
+/* As Python's str.split sees it: White_Space, and four control characters. */
+static bool separates(uint32_t code)
+{
+    return (code >= 0x1C && code <= 0x1F) || qk_uchar_class(code) & QK_SPACE;
+}
+
+double qk_complexity_original(const char *text, size_t n)
+{
+    int64_t words = 0, characters = 0, technical = 0;
+    size_t from = 0; /* where the word began that ends at `at` */
+    unsigned width = 1;
+    for (size_t at = 0; at <= n; at += width) {
+        if (at < n && !separates(qk_uchar_at(text + at, n - at, &width))) {
+            characters++;
+            continue;
+        }
+        words += at > from;
+        technical += is_technical(text + from, at - from);
+        from = at + width;
+    }
+    return words ? (double)characters / (double)words + 2.0 * (double)technical : 0;
+}
+
+/* ---- scores ---- */
+
 double qk_complexity_score(const struct qk_complexity *c, const char *text, size_t n)
 {
+    if (c->original)
+        return qk_complexity_original(text, n);
     double measures[QK_MEASURES];
     if (!qk_complexity_measure(c, text, n, measures))
         return NAN;
@@ -130,6 +176,8 @@ bool qk_complexity_keeps(const void *context, const char *text, size_t n)
 {
     const struct qk_complexity *c = context;
     double score = qk_complexity_score(c, text, n);
+    if (c->original && score == 0) /* no words */
+        return false;
     return c->keep_low ? score <= c->low : score >= c->high;
 }
 
@@ -215,22 +263,35 @@ static int upwards(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Scores of all documents, sorted: deciles, borders, and how many are kept (more than a third when
- * scores at the border are equal). */
-static void find_borders(struct qk_complexity *c, const struct measured *all)
+/* From the scores of all documents: deciles, borders, and how many are kept (more than a third when
+ * scores at the border are equal).  They are sorted. */
+static void find_borders(struct qk_complexity *c, double *scores)
 {
     size_t n = (size_t)c->documents, third = n / 3;
-    double *scores = qk_alloc(n, sizeof *scores);
-    for (size_t i = 0; i < n; i++)
-        scores[i] = score_of(c, &all[i]);
     qsort(scores, n, sizeof *scores, upwards);
     for (size_t k = 0; k <= 10; k++)
         c->quantiles[k] = scores[(n - 1) * k / 10];
-    c->low = scores[third - 1];
-    c->high = scores[n - third];
+    c->low = c->original ? 5.5 : scores[third - 1];
+    c->high = c->original ? 7.0 : scores[n - third];
     for (size_t i = 0; i < n; i++)
         c->kept += c->keep_low ? scores[i] <= c->low : scores[i] >= c->high;
+}
+
+static void score_all(struct qk_complexity *c, const struct measured *all)
+{
+    double *scores = qk_alloc((size_t)c->documents, sizeof *scores);
+    for (int64_t i = 0; i < c->documents; i++)
+        scores[i] = score_of(c, &all[i]);
+    find_borders(c, scores);
     free(scores);
+}
+
+static int check_count(const struct qk_complexity *c, struct qk_err *err)
+{
+    return c->documents >= 3
+               ? 0
+               : qk_fail(err, "--filter needs three documents with words or more, and there are %d",
+                         (int)c->documents);
 }
 
 int qk_complexity_learn(struct qk_complexity *c, struct qk_corpus *corpus, bool simple,
@@ -242,16 +303,40 @@ int qk_complexity_learn(struct qk_complexity *c, struct qk_corpus *corpus, bool 
     find_rare(c);
     if (!bad)
         bad = measure_all(c, corpus, seed, &all, err);
-    if (!bad && c->documents < 3)
-        bad = qk_fail(err, "--filter needs three documents with words or more, and there are %d",
-                      (int)c->documents);
+    if (!bad)
+        bad = check_count(c, err);
     if (!bad) {
         standardise(c, all);
-        find_borders(c, all);
+        score_all(c, all);
     }
     free(all);
     if (bad)
         qk_complexity_free(c);
+    return bad ? -1 : 0;
+}
+
+int qk_complexity_learn_original(struct qk_complexity *c, struct qk_corpus *corpus, bool simple,
+                                 uint64_t seed, struct qk_err *err)
+{
+    struct qk_docset seen = {0};
+    struct qk_document d;
+    double *scores = NULL;
+    size_t capacity = 0;
+    int got;
+    *c = (struct qk_complexity){.keep_low = simple, .original = true};
+    qk_corpus_rewind(corpus);
+    while ((got = qk_corpus_next(corpus, &d, err)) > 0) {
+        const double score = qk_complexity_original(d.text, d.size);
+        if (score == 0 || !qk_docset_add(&seen, qk_dochash(d.text, d.size, seed)))
+            continue;
+        qk_grow(&scores, &capacity, (size_t)c->documents + 1, sizeof *scores);
+        scores[c->documents++] = score;
+    }
+    qk_docset_free(&seen);
+    int bad = got || check_count(c, err);
+    if (!bad)
+        find_borders(c, scores);
+    free(scores);
     return bad ? -1 : 0;
 }
 

@@ -216,6 +216,9 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
     cmp c.h5 d.h5
     printf '{"text":"a b"}\n{"text":"12"}\n{"text":"c"}\n' >few.jsonl
     fails 1 "qk-tokpack: --filter needs three documents with words or more, and there are 2" qk-tokpack --tokenizer tok.json --filter simple few.jsonl -o out
+    printf '{"text":"%s"}\n' 'it is so and he is so too' 'an average sentence has words like these' 'the hypothesis of quantum analysis' >rule.jsonl
+    qk-tokpack --tokenizer tok.json --filter complex --filter-rule original rule.jsonl -o r.h5 >summary
+    [ "$(head -n 1 summary)" = "$(printf 'filter\tcomplex\t1 of 3 documents, score >= 7.0000')" ]
     fails 2 "qk-tokpack: --filter: 'hard' is not one of simple|complex" qk-tokpack --tokenizer tok.json --filter hard few.jsonl -o out
     fails 2 "qk-tokpack: --filter is for packs, not for --encode" qk-tokpack --tokenizer tok.json --filter simple --encode few.jsonl
 }

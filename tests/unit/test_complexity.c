@@ -96,12 +96,35 @@ static void thirds(void **state)
     remove(path);
 }
 
+static double original(const char *text)
+{
+    return qk_complexity_original(text, strlen(text));
+}
+
+/* Values of the original's estimate_complexity in Python. */
+static void original_rule(void **state)
+{
+    (void)state;
+    assert_close(original("a bb ccc"), 2, 1e-15);
+    assert_close(original("  The Theorem,\nthe theorem "), 7.25, 1e-15);
+    assert_close(original("Quantum ALGORITHM of infrastructure"), 8 + 6, 1e-15);
+    assert_close(original("na\xc3\xafve caf\xc3\xa9\xe2\x80\x83"
+                          "x"),
+                 10.0 / 3, 1e-15);
+    assert_close(original("a\x1f"
+                          "b c"),
+                 1, 1e-15);
+    assert_true(original("") == 0);
+    assert_true(original(" \n ") == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(measures),
         cmocka_unit_test(rare_words),
         cmocka_unit_test(thirds),
+        cmocka_unit_test(original_rule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
