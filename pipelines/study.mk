@@ -33,10 +33,11 @@ falling := $(shell numfmt --from=si $(END) | awk '{ printf "train_tokens=%.0f wa
 
 # ---- stamps: compared while reading, so that `make -n` changes nothing; $(call stamp,FILE,TEXT) ----
 # New settings cannot go on from what was begun under the old ones: params takes the .partial away.
+# strip: GNU Make 4.3 may leave the newline of a long file.
 same = $(and $(findstring <$(1)>,<$(2)>),$(findstring <$(2)>,<$(1)>))
 define stamp
 $(1): text := $(2)
-$(1): $(if $(call same,$(file <$(1)),$(2)),,FORCE)
+$(1): $(if $(call same,$(strip $(file <$(1))),$(strip $(2))),,FORCE)
 	@mkdir -p $$(@D) $(if $(filter %/params,$(1)),&& rm -f $$(@D)/*.partial )&& printf '%s\n' '$$(text)' >$$@
 endef
 .PHONY: FORCE

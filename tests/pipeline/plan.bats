@@ -5,7 +5,7 @@ setup() { cd "$BATS_TEST_DIRNAME/../.."; }
 plan() { make --no-print-directory -n RUNS="$BATS_TEST_TMPDIR/runs" "$@" pipelines/causal50m; }
 
 @test "the published schedule: 26 points and the end, checkpoints at 0, 10M, 25M, 50M" {
-    run pipelines/plan 65536 1966080 50M 10M 25M
+    run pipelines/plan 65536 every:1966080 50M 10M 25M
     [ "$status" -eq 0 ]
     [ "${#lines[@]}" -eq 4 ]
     [ "${lines[0]}" = "000000000000=0" ]
@@ -15,9 +15,9 @@ plan() { make --no-print-directory -n RUNS="$BATS_TEST_TMPDIR/runs" "$@" pipelin
 }
 
 @test "a shorter study ends where it is told, and on a checkpoint when they meet" {
-    run pipelines/plan 4096 40960 300K 200K 500K
+    run pipelines/plan 4096 every:40960 300K 200K 500K
     [ "${lines[2]}" = "000000300000=204800,245760,286720,303104" ]
-    run pipelines/plan 4096 40960 200K 200K 500K
+    run pipelines/plan 4096 every:40960 200K 200K 500K
     [ "${#lines[@]}" -eq 2 ]
     [ "${lines[1]}" = "000000200000=40960,81920,122880,163840,200704" ]
 }

@@ -5,19 +5,7 @@ setup_file() {
     export RUNS=$BATS_FILE_TMPDIR/runs
     export ROOT=$RUNS/causal50m/smoke
     export CORPUS=$BATS_FILE_TMPDIR/corpus.txt
-    # Sentences of invented words; a document in fifty characters to four hundred; always the same.
-    LC_ALL=C awk 'BEGIN {
-        srand(7); split("ba ke mo ri tu sa ne lo pi da gu fe", syllable, " ")
-        for (w = 1; w <= 200; w++) { word[w] = ""; for (k = int(rand() * 3); k >= 0; k--) word[w] = word[w] syllable[1 + int(rand() * 12)] }
-        for (d = 1; d <= 400; d++) {
-            for (s = 1 + int(rand() * 6); s > 0; s--) {
-                last = 1 + int(rand() * 200)
-                line = word[last]
-                for (n = 2 + int(rand() * 9); n > 0; n--) { last = 1 + (last * 7 + int(rand() * 5)) % 200; line = line " " word[last] }
-                printf "%s. ", line
-            }
-            printf "\n\n\n"
-        } }' >"$CORPUS"
+    tests/pipeline/corpus >"$CORPUS"
     study pipelines/causal50m >"$BATS_FILE_TMPDIR/first.log" 2>&1 || { cat "$BATS_FILE_TMPDIR/first.log"; return 1; }
 }
 
@@ -163,6 +151,15 @@ EOF
     [ "$status" -eq 0 ]
     [[ $output == *"causal50m/smoke:"* ]]
     [[ $output == *"QK/seed-42"*"0 1.28K 2.56K 5.12K"*"keys dumps: 5"* ]]
+    [[ $output == *"done: 29 of 29"* ]]
+    [[ $output == *"pilot500k: nothing yet"* ]]
+    cp -r "$RUNS" "$BATS_TEST_TMPDIR/runs"
+    mv "$BATS_TEST_TMPDIR/runs/causal50m/smoke/QK/seed-42/ckpt-000000005120.h5" "$BATS_TEST_TMPDIR/runs/causal50m/smoke/QK/seed-42/ckpt-000000005120.h5.partial"
+    rm "$BATS_TEST_TMPDIR/runs/causal50m/smoke/QK/seed-42/results.json" "$BATS_TEST_TMPDIR/runs/causal50m/smoke/report.html"
+    run make status RUNS="$BATS_TEST_TMPDIR/runs"
+    [[ $output == *"done: 26 of 29"* ]]
+    [[ $output == *"running: QK/seed-42/ckpt-000000005120.h5"* ]]
+    [[ $output == *"missing: QK/seed-42/results.json report.html"* ]]
 }
 
 @test "make health finds a loss that is no number and one that does not fall" {
