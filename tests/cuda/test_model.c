@@ -78,7 +78,7 @@ static void take_nll(struct both *b, const float *nll, int64_t n)
 {
     struct both_output *o = both_add_output(b, "nll", n);
     o->tolerance[0] = 2e-6;
-    o->tolerance[1] = 2e-2;
+    o->tolerance[1] = 1e-2;
     memcpy(b->got + o->at, nll, (size_t)n * sizeof *nll);
 }
 
@@ -109,7 +109,7 @@ static void run_training(struct both *b, const void *one)
             qk_optimizer_step(o, qk_model_weights(m), qk_model_gradients(m), 1, &norm, &err));
         assert_true(isfinite(norm));
     }
-    both_out(b, "weights", qk_model_weights(m), p->total, 2e-3, 0.5);
+    both_out(b, "weights", qk_model_weights(m), p->total, 1e-3, 0.3);
     free(tokens);
     free(targets);
     free(nll);
@@ -117,11 +117,14 @@ static void run_training(struct both *b, const void *one)
     qk_model_free(m);
 }
 
+/* A large eps: where gradients are rounding, their signs are not compared. */
 static const struct model_case REAL[] = {
-    {"d_model=512 n_heads=8 n_kv_heads=4 d_ff=2048 vocab_size=49152 seq_len=512 init_std=0.02",
+    {"d_model=512 n_heads=8 n_kv_heads=4 d_ff=2048 vocab_size=49152 seq_len=512 init_std=0.02 "
+     "adamw_eps=0.01",
      false},
     {"d_model=512 n_heads=4 n_kv_heads=2 d_ff=1408 vocab_size=49152 seq_len=512 init_std=0.02 "
-     "ffn=swiglu qk_norm=none optimizer=adamw tie_embeddings=false rope_style=half",
+     "ffn=swiglu qk_norm=none optimizer=adamw tie_embeddings=false rope_style=half "
+     "adamw_eps=0.01",
      true},
 };
 
@@ -158,11 +161,11 @@ static void see(void *self, const struct qk_tap_view *view)
     const struct watched *w = self;
     const int64_t M = view->B * view->T, hd = qk_head_dim(w->c);
     for (int s = 0; s < QK_SITES; s++) {
-        keep(w->b, "queries", view->rows[s][0], M * w->c->n_heads * hd, 5e-6, 3e-2);
-        keep(w->b, "keys", view->rows[s][1], M * w->c->n_kv_heads * hd, 5e-6, 3e-2);
+        keep(w->b, "queries", view->rows[s][0], M * w->c->n_heads * hd, 3e-6, 2e-2);
+        keep(w->b, "keys", view->rows[s][1], M * w->c->n_kv_heads * hd, 3e-6, 2e-2);
     }
-    keep(w->b, "entropy", view->entropy, view->B * w->c->n_heads, 1e-5, 3e-2);
-    keep(w->b, "max_logit", view->max_logit, view->B * w->c->n_heads, 1e-5, 3e-2);
+    keep(w->b, "entropy", view->entropy, view->B * w->c->n_heads, 5e-6, 2e-2);
+    keep(w->b, "max_logit", view->max_logit, view->B * w->c->n_heads, 5e-6, 2e-2);
 }
 
 static void run_forward(struct both *b, const void *one)
