@@ -7,8 +7,12 @@
 #include "base/json.h"
 #include "base/outfile.h"
 #include "study/combine.h"
+#include "study/experiment.h"
 #include "study/gather.h"
+#include "study/judge.h"
 #include "study/lint.h"
+#include "study/picklr.h"
+#include "study/power.h"
 #include "study/report.h"
 #include "study/surgery.h"
 #include "study/table.h"
@@ -231,79 +235,254 @@ static int run_surgery(int argc, char **argv)
     return qk_tool_end(&tool, failed, &err);
 }
 
+/* ---- pick-lr ---- */
+
+static int run_pick_lr(int argc, char **argv)
+{
+    struct qk_tool tool = {
+        .command = {.usage = "CONFIG:RATE=FILE ... -o OUT",
+                    .summary = "The learning rate of least validation loss of each configuration, "
+                               "from results.json (or eval.json) of a sweep's runs.",
+                    .tables = {NULL}},
+        .least_operands = 1,
+        .most_operands = -1};
+    struct qk_err err;
+    start(&tool, "pick-lr", argc, argv);
+    const struct qk_strings *all = &tool.command.operands;
+    for (size_t i = 0; i < all->count; i++)
+        if (qk_pick_lr_path(all->at[i], &err) == NULL)
+            qk_tool_misuse(&tool, "%s", err.text);
+    cJSON *json = qk_pick_lr(all, &err);
+    int failed = json == NULL;
+    for (size_t i = 0; i < all->count && !failed; i++)
+        failed = qk_provenance_input(&tool.provenance, qk_pick_lr_path(all->at[i], &err), &err);
+    const cJSON *config;
+    cJSON_ArrayForEach(config, json)
+    {
+        if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(config, "edge")))
+            qk_tool_say(&tool, "%s is best at the edge of its grid: add rates beyond it",
+                        config->string);
+    }
+    failed = failed || write_json(&tool, json, &err) != 0;
+    cJSON_Delete(json);
+    return qk_tool_end(&tool, failed, &err);
+}
+
+/* ---- power ---- */
+
+static int run_power(int argc, char **argv)
+{
+    double pr = 1, loss = 0.005;
+    struct qk_option options[] = {
+        {"effect", 0, QK_OPT_REAL, &pr, "PR", "difference in mean PR to be found"},
+        {"effect-loss", 0, QK_OPT_REAL, &loss, "NATS", "difference in validation loss to be found"},
+        {0}};
+    struct qk_tool tool = {
+        .command = {.usage = "combined.json [-o OUT]",
+                    .summary = "How many seeds a difference needs, from the spread between the "
+                               "seeds that were run.",
+                    .tables = {options}},
+        .least_operands = 1,
+        .most_operands = 1};
+    struct qk_err err;
+    struct qk_combined combined = {.count = 0};
+    start(&tool, "power", argc, argv);
+    if (!(pr > 0) || !(loss > 0))
+        qk_tool_misuse(&tool, "--effect and --effect-loss must be above 0");
+    const char *path = tool.command.operands.at[0];
+    qk_out_protect(path);
+    int failed = qk_combined_read(&combined, path, &err) != 0 ||
+                 qk_provenance_input(&tool.provenance, path, &err) != 0;
+    if (!failed) {
+        cJSON *json = qk_power_json(&combined, pr, loss, &err);
+        failed = json == NULL ? qk_fail_in(&err, "%s: ", path) : write_json(&tool, json, &err);
+        cJSON_Delete(json);
+    }
+    qk_combined_free(&combined);
+    return qk_tool_end(&tool, failed, &err);
+}
+
 /* ---- verdict ---- */
+
+/* What a verdict or a table is made from. */
+struct evidence_files {
+    const char *study, *surgery_path, *chosen_path;
+    struct qk_combined combined;
+    struct qk_surgery surgery;
+    cJSON *chosen;
+    struct qk_evidence all;
+};
+
+/* sweep20m has no combined.json: its operand is chosen.json. */
+static int evidence_read(struct evidence_files *f, const char *path, struct qk_err *err)
+{
+    const bool sweep = strcmp(f->study, "sweep20m") == 0;
+    const char *chosen = sweep ? path : f->chosen_path;
+    qk_out_protect(path);
+    if (!sweep) {
+        if (qk_combined_read(&f->combined, path, err) != 0)
+            return -1;
+        f->all.combined = &f->combined;
+    }
+    if (chosen != NULL && (f->chosen = qk_json_read(chosen, err)) == NULL)
+        return -1;
+    f->all.chosen = f->chosen;
+    if (f->surgery_path != NULL) {
+        if (qk_surgery_read(&f->surgery, f->surgery_path, err) != 0)
+            return -1;
+        f->all.surgery = &f->surgery;
+    }
+    return 0;
+}
+
+static int evidence_note(struct qk_tool *tool, const struct evidence_files *f, const char *path,
+                         struct qk_err *err)
+{
+    const char *const paths[] = {path, f->surgery_path, f->chosen_path};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        if (paths[i] != NULL && qk_provenance_input(&tool->provenance, paths[i], err) != 0)
+            return -1;
+    return 0;
+}
+
+static void evidence_free(struct evidence_files *f)
+{
+    qk_combined_free(&f->combined);
+    qk_surgery_free(&f->surgery);
+    cJSON_Delete(f->chosen);
+}
 
 static int run_verdict(int argc, char **argv)
 {
-    const char *study = NULL;
-    struct qk_option options[] = {{"study", 0, QK_OPT_CHOICE, &study, "STUDY",
-                                   "whose rules to judge by", .choices = "causal50m"},
-                                  {0}};
-    struct qk_tool tool = {.command = {.usage = "--study causal50m combined.json -o OUT",
-                                       .summary = "Numbers, rule, outcome and sentence.",
+    struct evidence_files f = {.study = NULL};
+    struct qk_option options[] = {
+        {"study", 0, QK_OPT_CHOICE, &f.study, "STUDY", "whose rules to judge by",
+         .choices = QK_STUDIES},
+        {"surgery", 0, QK_OPT_TEXT, &f.surgery_path, "FILE", "dose curves, for ablation25m"},
+        {"chosen", 0, QK_OPT_TEXT, &f.chosen_path, "FILE", "chosen.json, for main300m"},
+        {0}};
+    struct qk_tool tool = {.command = {.usage = "--study STUDY combined.json -o OUT",
+                                       .summary = "Numbers, rule, outcome and sentence (sweep20m: "
+                                                  "of a chosen.json).",
                                        .tables = {options}},
                            .least_operands = 1,
                            .most_operands = 1};
     struct qk_err err;
-    struct judged j = {0};
     start(&tool, "verdict", argc, argv);
-    require_study(&tool, study);
+    require_study(&tool, f.study);
     const char *path = tool.command.operands.at[0];
-    int failed =
-        judge(&j, path, &err) != 0 || qk_provenance_input(&tool.provenance, path, &err) != 0;
+    int failed = evidence_read(&f, path, &err) != 0 || evidence_note(&tool, &f, path, &err) != 0;
     if (!failed) {
-        cJSON *json = qk_verdict_json(&j.verdict);
-        failed = write_json(&tool, json, &err);
+        cJSON *json = qk_judge(f.study, &f.all, &err);
+        failed = json == NULL ? qk_fail_in(&err, "%s: ", path) : write_json(&tool, json, &err);
         cJSON_Delete(json);
     }
-    judged_free(&j);
+    evidence_free(&f);
     return qk_tool_end(&tool, failed, &err);
 }
 
 /* ---- table ---- */
 
-static int print_table(const struct qk_tool *tool, const struct judged *j, const char *of,
-                       const char *format, struct qk_err *err)
+/* The causal study's own tables of contrasts and points, or those all studies have. */
+static int make_table(struct qk_table *table, const struct evidence_files *f, const char *of,
+                      struct qk_err *err)
 {
-    struct qk_table table = {0};
-    if (strcmp(of, "conditions") == 0)
-        qk_table_conditions(&table, &j->combined);
-    else if (strcmp(of, "contrasts") == 0)
-        qk_table_contrasts(&table, &j->verdict);
+    struct qk_verdict v;
+    const bool contrasts = strcmp(of, "contrasts") == 0;
+    if (strcmp(f->study, "causal50m") != 0)
+        return qk_study_table(table, f->study, of, &f->all, err);
+    if (qk_verdict_causal(&v, &f->combined, err) != 0)
+        return -1;
+    int bad = 0;
+    if (contrasts)
+        qk_table_contrasts(table, &v);
+    else if (strcmp(of, "trajectory") == 0)
+        qk_table_trajectory(table, &v);
     else
-        qk_table_trajectory(&table, &j->verdict);
+        bad = qk_study_table(table, f->study, of, &f->all, err);
+    qk_verdict_free(&v);
+    return bad;
+}
+
+static int print_table(const struct qk_tool *tool, const struct qk_table *table, const char *format,
+                       struct qk_err *err)
+{
     struct qk_out *out = qk_out_open(qk_tool_target(tool), err);
-    if (out != NULL)
-        qk_table_print(&table,
-                       strcmp(format, "md") == 0    ? QK_TABLE_MD
-                       : strcmp(format, "tsv") == 0 ? QK_TABLE_TSV
-                                                    : QK_TABLE_TEXT,
-                       qk_out_stream(out));
-    qk_table_free(&table);
-    return out == NULL ? -1 : qk_out_commit(out, err);
+    if (out == NULL)
+        return -1;
+    qk_table_print(table,
+                   strcmp(format, "md") == 0    ? QK_TABLE_MD
+                   : strcmp(format, "tsv") == 0 ? QK_TABLE_TSV
+                                                : QK_TABLE_TEXT,
+                   qk_out_stream(out));
+    return qk_out_commit(out, err);
 }
 
 static int run_table(int argc, char **argv)
 {
-    const char *study = NULL, *format = "text", *of = "conditions";
+    struct evidence_files f = {.study = NULL};
+    const char *format = "text", *of = NULL;
     struct qk_option options[] = {
-        {"study", 0, QK_OPT_CHOICE, &study, "STUDY", "whose tables", .choices = "causal50m"},
-        {"of", 0, QK_OPT_CHOICE, &of, "WHAT", "what is tabled",
-         .choices = "conditions|contrasts|trajectory"},
+        {"study", 0, QK_OPT_CHOICE, &f.study, "STUDY", "whose tables", .choices = QK_STUDIES},
+        {"of", 0, QK_OPT_CHOICE, &of, "WHAT",
+         "what is tabled; by default conditions, of sweep20m rates", .choices = QK_STUDY_TABLES},
+        {"surgery", 0, QK_OPT_TEXT, &f.surgery_path, "FILE", "dose curves"},
+        {"chosen", 0, QK_OPT_TEXT, &f.chosen_path, "FILE", "chosen.json"},
         {"format", 0, QK_OPT_CHOICE, &format, "FORMAT", "how", .choices = "md|tsv|text"},
         {0}};
-    struct qk_tool tool = {.command = {.usage = "--study causal50m combined.json",
-                                       .summary = "Final numbers per condition, and differences.",
+    struct qk_tool tool = {.command = {.usage = "--study STUDY combined.json",
+                                       .summary = "Final numbers per condition, differences, and "
+                                                  "each study's own tables (sweep20m: of a "
+                                                  "chosen.json).",
                                        .tables = {options}},
                            .least_operands = 1,
                            .most_operands = 1};
     struct qk_err err;
-    struct judged j = {0};
+    struct qk_table table = {.columns = 0};
     start(&tool, "table", argc, argv);
-    require_study(&tool, study);
-    int failed = judge(&j, tool.command.operands.at[0], &err) != 0 ||
-                 print_table(&tool, &j, of, format, &err) != 0;
-    judged_free(&j);
+    require_study(&tool, f.study);
+    const char *path = tool.command.operands.at[0];
+    if (of == NULL)
+        of = strcmp(f.study, "sweep20m") == 0 ? "rates" : "conditions";
+    int failed = evidence_read(&f, path, &err);
+    if (!failed && make_table(&table, &f, of, &err) != 0)
+        failed = qk_fail_in(&err, "%s: ", path);
+    failed = failed || print_table(&tool, &table, format, &err) != 0;
+    qk_table_free(&table);
+    evidence_free(&f);
+    return qk_tool_end(&tool, failed, &err);
+}
+
+/* ---- experiment-config ---- */
+
+static int run_experiment_config(int argc, char **argv)
+{
+    struct qk_experiment e = {.title = "Experiment configuration"};
+    struct qk_option options[] = {
+        {"title", 0, QK_OPT_TEXT, &e.title, "TEXT", "heading of the page"},
+        {"data", 0, QK_OPT_TEXT, &e.data, "TEXT", "the data set, in words"},
+        {"tokenizer", 0, QK_OPT_TEXT, &e.tokenizer, "TEXT", "the tokenizer, in words"},
+        {0}};
+    struct qk_tool tool = {.command = {.usage = "combined.json -o experiment_config.md",
+                                       .summary = "Every setting of a study, from the configs of "
+                                                  "its runs, as Markdown.",
+                                       .tables = {options}},
+                           .least_operands = 1,
+                           .most_operands = 1};
+    struct qk_err err;
+    struct qk_combined combined = {.count = 0};
+    struct qk_buffer text = {0};
+    start(&tool, "experiment-config", argc, argv);
+    const char *path = tool.command.operands.at[0];
+    qk_out_protect(path);
+    int failed = qk_combined_read(&combined, path, &err);
+    e.combined = &combined;
+    if (!failed && qk_experiment_write(&text, &e, &err) != 0)
+        failed = qk_fail_in(&err, "%s: ", path);
+    if (!failed)
+        failed = qk_tool_write(&tool, &text, &err);
+    qk_buffer_free(&text);
+    qk_combined_free(&combined);
     return qk_tool_end(&tool, failed, &err);
 }
 
@@ -387,8 +566,11 @@ static const struct subcommand {
     {"results", "probes and logs of one run -> results.json", run_results},
     {"combine", "results of several conditions and seeds -> combined.json", run_combine},
     {"surgery", "evaluations of cut checkpoints -> dose curves", run_surgery},
+    {"pick-lr", "a sweep's runs -> chosen.json", run_pick_lr},
+    {"power", "combined.json -> how many seeds a difference needs", run_power},
     {"verdict", "combined.json -> verdict.json", run_verdict},
     {"table", "final numbers as text, Markdown or TSV", run_table},
+    {"experiment-config", "combined.json -> experiment_config.md", run_experiment_config},
     {"report", "combined.json, verdict.json and figures -> report.md or report.html", run_report},
     {"lint", "check a report.md", run_lint},
 };
@@ -402,7 +584,7 @@ static int run_bare(int argc, char **argv)
                    "Probes, logs and evaluations become results, verdicts and reports.\n\n"
                    "Subcommands (each has its own --help):\n");
     for (int i = 0; i < SUBCOMMANDS; i++)
-        qk_buffer_format(&summary, "  %-9s %s%s", subcommands[i].name, subcommands[i].summary,
+        qk_buffer_format(&summary, "  %-18s %s%s", subcommands[i].name, subcommands[i].summary,
                          i + 1 < SUBCOMMANDS ? "\n" : "");
     struct qk_tool tool = {.command = {.tool = "qk-aggregate",
                                        .usage = "SUBCOMMAND [options] INPUT... -o OUT",

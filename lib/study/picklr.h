@@ -1,0 +1,29 @@
+/* Fair learning rates: the rate of least validation loss of each configuration of a sweep.
+ *
+ *   chosen.json  {CONFIG: {lr: {muon, adamw}, rate, val_loss, rank, edge, side, add[],
+ *                 grid: [{rate, lr, val_loss, mean_pr}, ...]}, ..., site, provenance}
+ *
+ * The loss is that on the split `select`, which nothing is reported on: evals.select of a
+ * results.json, else its last val_loss.  rank is the mean PR at the winning rate; the grid holds it
+ * at every rate, for rank moves with the rate as much as with the condition.  A winner at the edge
+ * of its grid (edge true, side "low" or "high") is no optimum: `add` are the rates that continue
+ * the grid geometrically there.  A run whose loss is not a number (null) does not win.
+ */
+#ifndef QK_STUDY_PICKLR_H
+#define QK_STUDY_PICKLR_H
+
+#include "base/json.h"
+#include "base/mem.h"
+
+/* `operands` are "CONFIG:RATE=results.json" words (or an eval.json of task loss); a config's rates
+ * must differ.  The caller deletes the result; NULL on failure. */
+cJSON *qk_pick_lr(const struct qk_strings *operands, struct qk_err *err);
+
+/* The file name in such a word; NULL with a sentence when it is not one. */
+const char *qk_pick_lr_path(const char *operand, struct qk_err *err);
+
+/* The object of a config in chosen.json with its numbers checked, or NULL with a sentence. */
+const cJSON *qk_chosen_find(const cJSON *chosen, const char *config, const char *where,
+                            struct qk_err *err);
+
+#endif
