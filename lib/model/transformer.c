@@ -114,12 +114,18 @@ static void final_norm(struct qk_model *m, int64_t M)
                     m->c.d_model);
 }
 
-static int check_batch(const struct qk_model *m, const int32_t *tokens, int64_t B,
+/* Every buffer is dense over rows but those of taps, which have one number per sequence. */
+static int64_t most_sequences(const struct qk_model *m, bool tapped)
+{
+    return tapped ? m->B : m->B * m->most_T / m->T;
+}
+
+static int check_batch(const struct qk_model *m, const int32_t *tokens, int64_t B, int64_t most,
                        struct qk_err *err)
 {
-    if (B < 1 || B > m->B)
+    if (B < 1 || B > most)
         return qk_fail(err, "a batch of %lld sequences, but there is room for %lld", (long long)B,
-                       (long long)m->B);
+                       (long long)most);
     for (int64_t i = 0; i < B * m->T; i++)
         if (tokens[i] < 0 || tokens[i] >= m->c.vocab_size)
             return qk_fail(err, "token %d is outside the vocabulary of %lld", (int)tokens[i],
@@ -130,7 +136,7 @@ static int check_batch(const struct qk_model *m, const int32_t *tokens, int64_t 
 int qk_model_forward(struct qk_model *m, const int32_t *tokens, const int32_t *targets, int64_t B,
                      float *nll, int32_t *best, const struct qk_tap *tap, struct qk_err *err)
 {
-    if (check_batch(m, tokens, B, err) != 0)
+    if (check_batch(m, tokens, B, most_sequences(m, tap != NULL), err) != 0)
         return -1;
     const int64_t M = B * m->T;
     qk_model_begin(m, tokens, targets, B);
@@ -207,7 +213,7 @@ static void run_layers_back(struct qk_model *m, int64_t B)
 int qk_model_train(struct qk_model *m, const int32_t *tokens, const int32_t *targets, int64_t B,
                    float grad_scale, float *nll, struct qk_err *err)
 {
-    if (check_batch(m, tokens, B, err) != 0)
+    if (check_batch(m, tokens, B, m->B, err) != 0)
         return -1;
     const struct qk_ops *ops = m->ops;
     const int64_t M = B * m->T, D = m->c.d_model;

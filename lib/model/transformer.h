@@ -39,7 +39,8 @@ struct qk_model *qk_model_create(struct qk_device *d, const struct qk_config *c,
                                  struct qk_err *err);
 void qk_model_free(struct qk_model *m);
 
-/* From now on sequences have T positions; no more than at creation. */
+/* From now on sequences have T positions; no more than at creation.  Of shorter ones a forward
+ * pass without a tap takes as many more as fit into the same number of rows. */
 int qk_model_set_length(struct qk_model *m, int64_t T, struct qk_err *err);
 
 const struct qk_params *qk_model_params(const struct qk_model *m);
@@ -51,9 +52,9 @@ qk_model_gradients(const struct qk_model *m); /* `trained` floats; none unless t
 void qk_model_initialize(struct qk_model *m);
 int qk_model_load(struct qk_model *m, struct qk_checkpoint *from, struct qk_err *err);
 
-/* Forward over B <= micro_batch sequences: nll[B*T] of `targets` (host array; negative targets cost
- * 0).  `best` may be NULL.  With `tap`, layers are shown in order; nll may then be NULL and
- * targets too: the loss is not computed. */
+/* Forward over B sequences, B <= micro_batch (or more of shorter ones): nll[B*T] of `targets` (host
+ * array; negative targets cost 0).  `best` may be NULL.  With `tap`, layers are shown in order; nll
+ * may then be NULL and targets too: the loss is not computed. */
 int qk_model_forward(struct qk_model *m, const int32_t *tokens, const int32_t *targets, int64_t B,
                      float *nll, int32_t *best, const struct qk_tap *tap, struct qk_err *err);
 
