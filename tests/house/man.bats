@@ -50,6 +50,9 @@ examples() { # PAGE
 @test "the examples run" {
     pages=$(pages | sed "s,^,$PWD/,")
     ln -s "$PWD/pipelines" "$BATS_TEST_TMPDIR/pipelines"
+    for name in hellaswag:hellaswag_val hellaswag_train:hellaswag_train lambada:lambada_test; do
+        cp "tests/golden/eval/${name%%:*}.jsonl" "$BATS_TEST_TMPDIR/${name##*:}.jsonl"
+    done
     cd "$BATS_TEST_TMPDIR"
     awk 'BEGIN { srand(1); for (d = 0; d < 4000; d++) { t = ""; for (w = 0; w < 60; w++) t = t " w" int(rand() * 900)
         printf "{\"text\":\"%s\"}\n", t } }' | zstd -q >corpus.jsonl.zst
