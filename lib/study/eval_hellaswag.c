@@ -159,10 +159,11 @@ static int best(const struct qk_request *list, const double *length, int count)
  * items, that moves with every change of the model. */
 static double log_share(const struct qk_request *list, int count, int gold)
 {
-    double most = list[0].logp, sum = 0;
+    double most = list[0].logp;
     for (int i = 1; i < count; i++)
         most = fmax(most, list[i].logp);
-    for (int i = 0; i < count; i++)
+    double sum = exp(list[0].logp - most);
+    for (int i = 1; i < count; i++)
         sum += exp(list[i].logp - most);
     return list[gold].logp - most - log(sum);
 }

@@ -106,7 +106,7 @@ static int tell(void *self, int64_t item, const struct qk_request *list, int64_t
     return qk_print_item(w->plan, line, err);
 }
 
-static void report_how(const struct wikitext *w, const struct qk_task_plan *plan, cJSON *how)
+static void report_how(const struct wikitext *w, cJSON *how)
 {
     cJSON_AddStringToObject(
         how, "value",
@@ -119,7 +119,6 @@ static void report_how(const struct wikitext *w, const struct qk_task_plan *plan
     cJSON_AddStringToObject(how, "windows",
                             "rolling, each token once; the first begins with prefix_token, "
                             "others with the token before");
-    (void)plan;
 }
 
 static void report(struct wikitext *w, const struct qk_asked *asked, cJSON *result, cJSON *how)
@@ -138,7 +137,7 @@ static void report(struct wikitext *w, const struct qk_asked *asked, cJSON *resu
     qk_report_number(result, "bits_per_byte", -byte / log(2), byte_error / log(2));
     qk_report_perplexity(result, "token_perplexity", token, token_error);
     qk_report_asked(asked, w->plan, result, how);
-    report_how(w, w->plan, how);
+    report_how(w, how);
 }
 
 static void free_all(struct wikitext *w)

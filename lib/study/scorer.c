@@ -86,8 +86,9 @@ static int encode(struct qk_scorer *s, struct qk_span text, bool special, struct
                   struct qk_err *err)
 {
     const size_t before = ids->count;
+    const uint32_t bos = (uint32_t)s->bos;
     if (special && s->bos >= 0)
-        qk_ids_add(ids, &(uint32_t){(uint32_t)s->bos}, 1);
+        qk_ids_add(ids, &bos, 1);
     if (text.size > 0 && qk_encode(s->tokenizer, &s->work, text.at, text.size, ids, err) != 0)
         return -1;
     for (size_t i = before; i < ids->count; i++)
@@ -181,7 +182,8 @@ int qk_request_rolling(struct qk_scorer *s, struct qk_span text, struct qk_reque
     struct qk_ids ids = {0};
     if (need_prefix(s, err) != 0)
         return -1;
-    qk_ids_add(&ids, &(uint32_t){(uint32_t)s->prefix}, 1);
+    const uint32_t prefix = (uint32_t)s->prefix;
+    qk_ids_add(&ids, &prefix, 1);
     int bad = encode(s, text, true, &ids, err);
     /* ids: the prefix, then n tokens; window [.., end] scores what was not scored before */
     const int64_t n = bad ? 0 : (int64_t)ids.count - 1, most = s->max_length;
