@@ -9,7 +9,8 @@
 
 struct trial {
     char config[QK_CONDITION_NAME];
-    double rate, muon, adamw, loss, pr;
+    double rate, muon, adamw, loss, pr, seed;
+    int seeds; /* runs in the means */
     char site[16];
     const char *path;
 };
@@ -73,6 +74,7 @@ static int read_results(struct trial *t, const cJSON *json, struct qk_err *err)
     t->pr = r.mean_pr[r.points - 1];
     t->muon = number_of(config, "muon_lr");
     t->adamw = number_of(config, "adamw_lr");
+    t->seed = r.has_seed ? (double)r.seed : (double)NAN;
     snprintf(t->site, sizeof t->site, "%s", r.site != NULL ? r.site : "");
     qk_results_free(&r);
     return 0;
@@ -85,13 +87,16 @@ static int check_rate(const struct trial *t, struct qk_err *err)
         return 0;
     if (fabs(t->muon / t->rate - 1) < 1e-9 || fabs(t->adamw / t->rate - 1) < 1e-9)
         return 0;
-    return qk_fail(err, "%s: was trained at other rates (muon_lr %g, adamw_lr %g) than %g", t->path,
+    if (isnan(t->muon))
+        return qk_fail(err, "%s: was trained at adamw_lr %g, not at %g", t->path, t->adamw,
+                       t->rate);
+    return qk_fail(err, "%s: was trained at muon_lr %g and adamw_lr %g, not at %g", t->path,
                    t->muon, t->adamw, t->rate);
 }
 
 static int read_trial(struct trial *t, const char *operand, struct qk_err *err)
 {
-    *t = (struct trial){.loss = NAN, .pr = NAN, .muon = NAN, .adamw = NAN};
+    *t = (struct trial){.loss = NAN, .pr = NAN, .muon = NAN, .adamw = NAN, .seed = NAN, .seeds = 1};
     if (split_word(t, operand) != 0)
         return qk_pick_lr_path(operand, err) == NULL ? -1 : 0;
     cJSON *json = qk_json_read(t->path, err);
@@ -109,7 +114,9 @@ static int read_trial(struct trial *t, const char *operand, struct qk_err *err)
 static int compare_trials(const void *a, const void *b)
 {
     const struct trial *x = a, *y = b;
-    return (x->rate > y->rate) - (x->rate < y->rate);
+    if (x->rate != y->rate)
+        return x->rate < y->rate ? -1 : 1;
+    return (x->seed > y->seed) - (x->seed < y->seed);
 }
 
 /* ---- one configuration ---- */
@@ -182,6 +189,34 @@ static cJSON *config_json(const struct trial *grid, int n, int winner)
     return o;
 }
 
+/* Runs of one rate become their mean; returns how many rates there are, or -1 where a seed is
+ * twice. */
+static int merge_seeds(struct trial *grid, int n, struct qk_err *err)
+{
+    int kept = 0;
+    for (int i = 0; i < n; i++) {
+        if (i > 0 && grid[i].rate == grid[i - 1].rate &&
+            (grid[i].seed == grid[i - 1].seed || isnan(grid[i].seed)))
+            return qk_fail(err, "%s and %s are both %s at rate %g", grid[i - 1].path, grid[i].path,
+                           grid[i].config, grid[i].rate);
+    }
+    for (int i = 0; i < n; i++) {
+        struct trial *t = kept > 0 ? &grid[kept - 1] : NULL;
+        if (t != NULL && t->rate == grid[i].rate) {
+            t->loss += grid[i].loss;
+            t->pr += grid[i].pr;
+            t->seeds++;
+        } else {
+            grid[kept++] = grid[i];
+        }
+    }
+    for (int i = 0; i < kept; i++) {
+        grid[i].loss /= grid[i].seeds;
+        grid[i].pr /= grid[i].seeds;
+    }
+    return kept;
+}
+
 /* The trials of one config, sorted; returns how many. */
 static int grid_of(struct trial *grid, const struct trial *all, size_t count, const char *config)
 {
@@ -197,12 +232,9 @@ static int add_config(cJSON *chosen, const struct trial *all, size_t count, cons
                       struct qk_err *err)
 {
     struct trial *grid = qk_alloc(count, sizeof *grid);
-    const int n = grid_of(grid, all, count, config), winner = winner_of(grid, n);
-    int bad = 0;
-    for (int i = 1; i < n && !bad; i++)
-        if (grid[i].rate == grid[i - 1].rate)
-            bad = qk_fail(err, "%s and %s are both %s at rate %g", grid[i - 1].path, grid[i].path,
-                          config, grid[i].rate);
+    const int n = merge_seeds(grid, grid_of(grid, all, count, config), err);
+    const int winner = winner_of(grid, n);
+    int bad = n < 0;
     if (!bad && winner < 0)
         bad = qk_fail(err, "%s: no run of %s has a validation loss", grid[0].path, config);
     if (!bad)

@@ -15,8 +15,9 @@
 #include "base/json.h"
 #include "base/mem.h"
 
-/* `operands` are "CONFIG:RATE=results.json" words (or an eval.json of task loss); a config's rates
- * must differ.  The caller deletes the result; NULL on failure. */
+/* `operands` are "CONFIG:RATE=results.json" words (or an eval.json of task loss); runs of one
+ * config and rate with different seeds become their mean.  The caller deletes the result; NULL on
+ * failure. */
 cJSON *qk_pick_lr(const struct qk_strings *operands, struct qk_err *err);
 
 /* The file name in such a word; NULL with a sentence when it is not one. */

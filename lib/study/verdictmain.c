@@ -241,9 +241,9 @@ static void say_reversal(struct qk_judging *j, const char *key, const struct qk_
 
 static void say_downstream(struct qk_judging *j, const struct qk_condition *const *at)
 {
-    static const char *const tasks[][2] = {{"hellaswag", "HellaSwag accuracy"},
+    static const char *const tasks[][2] = {{"hellaswag", "HellaSwag acc_norm"},
                                            {"lambada", "LAMBADA accuracy"},
-                                           {"wikitext", "WikiText perplexity"}};
+                                           {"wikitext", "WikiText word perplexity"}};
     struct qk_buffer text = {0};
     cJSON *o = cJSON_AddObjectToObject(j->numbers, "downstream");
     for (size_t t = 0; t < sizeof tasks / sizeof tasks[0]; t++) {

@@ -276,3 +276,79 @@ figures() {
     jq '.n = 5' s.json >t.json
     fails 1 "qk-aggregate: 0.json and t.json are not evaluated on the same windows" qk-aggregate surgery A1=0.json A1=t.json -o out
 }
+
+# NAME at rates R1 R2 R3 with losses; the ranks are 10 times the loss
+sweep_run() { # CONFIG RATE LOSS
+    jq --argjson r "$2" --argjson l "$3" '.config += {adamw_lr: $r} | .val_loss[2] = $l | .mean_pr[2] = 10 * $l' QK.json >"$1-$2.json"
+}
+
+@test "pick-lr: winners, edges and the verdict of a sweep" {
+    results_of QK learned 7 5 6 0
+    sweep_run AdamW 1e-4 3.2; sweep_run AdamW 3e-4 3.1; sweep_run AdamW 6e-4 3.3
+    sweep_run Muon 1e-4 3.2; sweep_run Muon 2e-4 3.1
+    qk-aggregate pick-lr AdamW:1e-4=AdamW-1e-4.json AdamW:3e-4=AdamW-3e-4.json AdamW:6e-4=AdamW-6e-4.json \
+        Muon:1e-4=Muon-1e-4.json Muon:2e-4=Muon-2e-4.json -o chosen.json 2>said
+    [ "$(cat said)" = "qk-aggregate: Muon is best at the edge of its grid: add rates beyond it" ]
+    [ "$(jq -c 'keys_unsorted' chosen.json)" = '["AdamW","Muon","site","provenance"]' ]
+    [ "$(jq -c '.AdamW | del(.grid)' chosen.json)" = '{"lr":{"muon":null,"adamw":0.0003},"rate":0.0003,"val_loss":3.1,"rank":31,"edge":false,"side":null,"add":[]}' ]
+    [ "$(jq -c '.Muon | [.edge, .side, .add, .grid[0]]' chosen.json)" = '[true,"high",[0.0004,0.0008],{"rate":0.0001,"lr":{"muon":null,"adamw":0.0001},"val_loss":3.2,"mean_pr":32}]' ]
+    qk-aggregate verdict --study sweep20m chosen.json -o verdict.json
+    [ "$(jq -r .outcome verdict.json)" = "extend the grid" ]
+    jq -e '[.sentence, .sentences[]] | all(contains("one seed: no variance is known") and test("[0-9]"))' verdict.json
+    [ "$(qk-aggregate table --study sweep20m --format tsv chosen.json)" = \
+"configuration	best LR	sweep val loss	mean PR there	edge of the grid
+AdamW	0.0003	3.1000	31.00	no
+Muon	0.0002	3.1000	31.00	high" ]
+    fails 2 "qk-aggregate: 'AdamW=x.json' is not CONFIG:RATE=FILE, such as AdamW:6e-4=results.json" qk-aggregate pick-lr AdamW=x.json -o out
+    fails 1 "qk-aggregate: AdamW-1e-4.json: was trained at adamw_lr 0.0001, not at 0.5" \
+        qk-aggregate pick-lr AdamW:0.5=AdamW-1e-4.json -o out
+}
+
+@test "power: seeds needed from the spread seen" {
+    three_conditions
+    fails 1 "qk-aggregate: combined.json: one seed tells no spread: two are the fewest that do" qk-aggregate power combined.json -o out
+    for c in QK NoQK; do jq '.seed = 137' $c.json >$c-137.json; done
+    jq '.mean_pr[2] += 1' QK-137.json >x && mv x QK-137.json
+    qk-aggregate combine A=QK.json A=QK-137.json C=NoQK.json C=NoQK-137.json -o seeds.json
+    qk-aggregate power seeds.json -o power.json
+    jq -e '.pairs["A-C"].pr | .sd == (0.5 | sqrt) and .seeds_80 == 7 and .seeds_90 == 8 and .equivalence.margin == 1' power.json
+    qk-aggregate power --effect 2 seeds.json | jq -e '.pairs["A-C"].pr.seeds_80 < 7'
+    fails 2 "qk-aggregate: --effect and --effect-loss must be above 0" qk-aggregate power --effect 0 seeds.json -o out
+}
+
+@test "verdicts of the other studies" {
+    three_conditions
+    qk-aggregate combine QK=QK.json NoQK=NoQK.json -o pilot.json
+    qk-aggregate verdict --study pilot500k pilot.json -o v.json
+    [ "$(jq -r '.study, .outcome' v.json)" = "pilot500k
+higher rank with QK-Norm" ]
+    [ "$(jq -c '.numbers.contrasts["QK-NoQK"] | [.difference, .loss.difference, .is]' v.json)" = '[1.75,-0.09999999999999964,"higher"]' ]
+    qk-aggregate combine A1=QK.json A2=NoQK.json B1=QK.json B2=NoQK.json C1=QK.json C2=QK.json -o ablation.json
+    qk-aggregate verdict --study ablation25m ablation.json -o v.json
+    [ "$(jq -r .outcome v.json)" = "QK-Norm raises rank" ]
+    [ "$(jq -c '.numbers.contrasts | keys_unsorted' v.json)" = '["A1-A2","B1-B2","A1-B1","A2-B2","C2-C1"]' ]
+    qk-aggregate combine AdamW=NoQK.json AdamW_QK=QK.json Muon=NoQK.json Muon_QK=QK.json -o main.json
+    qk-aggregate verdict --study main300m main.json -o v.json
+    [ "$(jq -r .outcome v.json)" = "none of these" ]
+    jq -e '[.sentence, .sentences[]] | all(contains("one seed: no variance is known") and test("[0-9]"))' v.json
+    [ "$(qk-aggregate table --study main300m --of configs --format tsv main.json | sed -n 3p)" = "AdamW+QK	-	5.5000	6.00	-	-" ]
+    [ "$(qk-aggregate table --study main300m --of contrasts --format tsv main.json | sed -n 2p | cut -f 1,2)" = "AdamW+QK − AdamW	+1.75" ]
+    fails 1 "qk-aggregate: main.json: the table of rates needs a chosen.json" qk-aggregate table --study main300m --of rates main.json -o out
+    fails 1 "qk-aggregate: main.json: there is no condition A1, which ablation25m needs" qk-aggregate verdict --study ablation25m main.json -o out
+}
+
+@test "experiment-config: every field from the configs" {
+    study_inputs
+    qk-aggregate results --tag QK --probe probes.json --log log -o QK.json
+    jq '.config.qk_norm = "none" | .config.adamw_lr = 0.5' QK.json >NoQK.json
+    qk-aggregate combine Muon_QK=QK.json Muon=NoQK.json -o main.json
+    qk-aggregate experiment-config --data "plain text" main.json -o experiment_config.md
+    for field in Model Parameters Layers Heads "Head dimension" Vocabulary "Context length" "Data set" Tokenizer "QK-Norm type" \
+        "QK-Norm placement" "Weight decay" "Batch size" "Warm-up steps" "LR schedule" "Gradient clipping"; do
+        grep -q "^| $field | [^|]*[^| -]" experiment_config.md
+    done
+    grep -qx "| Data set | plain text |" experiment_config.md
+    grep -q "^| QK-Norm type | Muon+QK: RMSNorm per head.*; Muon: none |$" experiment_config.md
+    jq 'del(.Muon.config)' main.json >x.json
+    fails 1 "qk-aggregate: x.json: condition Muon carries no config" qk-aggregate experiment-config x.json -o out
+}

@@ -6,7 +6,7 @@ pages() { ls tools/qk-*.1; }
 
 help_of() { # TOOL: its --help, and that of its subcommands
     "$QK_BIN/$1" --help
-    "$QK_BIN/$1" --help | sed -n '/^Subcommands/,/^$/s/^  \([a-z]*\) .*/\1/p' | while read -r step; do
+    "$QK_BIN/$1" --help | sed -n '/^Subcommands/,/^$/s/^  \([a-z-]*\) .*/\1/p' | while read -r step; do
         "$QK_BIN/$1" "$step" --help
     done
 }
