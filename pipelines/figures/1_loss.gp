@@ -41,7 +41,7 @@ plot for [i = 1:seeds > 1 ? n : 0] data index i - 1 using (millions($1)):3:4 wit
      for [i = 1:n] data index i - 1 using (millions($1)):5 with lines linestyle number(i) dashtype (9, 9) linewidth 1.2 * big
 
 # ---- differences ----
-do for [i = 101:102] { unset label i }
+do for [i = 100:102] { unset label i }
 do for [i = 1:n] { unset label 110 + i }
 set tmargin at screen 0.37
 set bmargin at screen 0.10
@@ -61,7 +61,7 @@ if (n > 1) {
     do for [i = 1:m] {
         stats data index n + i - 1 using (value = $2) nooutput
         end_y[i] = value
-        end_text[i] = sprintf("%s−%s  %+.4f", letter(i + 1), letter(1), value)
+        end_text[i] = sprintf("%s−%s  %+.4f", short(i + 1), short(1), value)
         end_colour[i] = colour(number(i + 1))
     }
     gap = 0.11 * span

@@ -36,6 +36,7 @@ set lmargin at screen 0.10
 set rmargin at screen 0.97
 set tmargin at screen 0.80
 set bmargin at screen 0.505
+eval foot
 set label 101 meta("title") . site at screen 0.10, screen 0.97 left font title_size textcolor rgb "#101010"
 set label 102 "bar colour: whose rank is higher; dashed: mean over layers; " . whiskers at screen 0.10, screen 0.93 left font note_size textcolor rgb "#606060"
 do for [i = 1:n] { if (number(i) <= 3) { set label 120 + i legend_of(i) at screen 0.10 + 0.2 * (i - 1), screen 0.89 left textcolor rgb colour(number(i)) } }
@@ -45,7 +46,7 @@ set format x ""
 plot data using 1:2:(0.74):(pick($2, A, B)) with boxes linecolor rgb variable, \
      for [i = 1:seeds > 1 ? 1 : 0] data using 1:3:(0):($4 - $3) with vectors nohead linecolor rgb "#303030" linewidth 1.1 * big
 
-unset label 101; unset label 102
+do for [i = 100:102] { unset label i }
 do for [i = 1:n] { unset label 120 + i }
 set tmargin at screen 0.405
 set bmargin at screen 0.10

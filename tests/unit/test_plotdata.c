@@ -3,6 +3,7 @@
 #include "study/plotdata.h"
 
 static struct qk_combined combined;
+static const struct qk_plot_inputs inputs = {.combined = &combined};
 static struct qk_buffer text;
 
 static void plot(const char *figure, cJSON *json)
@@ -10,7 +11,7 @@ static void plot(const char *figure, cJSON *json)
     struct qk_err err;
     text.size = 0;
     assert_works(qk_combined_parse(&combined, json, "test", &err));
-    assert_works(qk_plotdata_write(&text, figure, &combined, NULL, &err));
+    assert_works(qk_plotdata_write(&text, figure, &inputs, NULL, &err));
 }
 
 static void forget(void)
@@ -39,6 +40,7 @@ static void headers_tell_the_conditions(void **state)
     (void)state;
     plot("2_key_pr_causal", causal_combined());
     has("# figure: 2_key_pr_causal\n# title: ");
+    has("# about: causal50m, 49.2 M tokens, one seed\n");
     has("# conditions: A B C\n# label A: learned γ\n# label B: frozen γ = 1\n# label C: no "
         "QK-Norm\n");
     has("# seeds: 1\n");
@@ -103,6 +105,7 @@ static void seeds_give_a_band(void **state)
         cJSON_AddItemToObject(json, letter, causal_condition(i, shift[i], 3));
     }
     plot("2_key_pr_causal", json);
+    has("# about: causal50m, 49.2 M tokens, seeds 100 101 102\n");
     has("# seeds: 3\n");
     has("\n0 86.85 85.85 87.85\n");
     forget();
@@ -130,13 +133,13 @@ static void what_cannot_be_drawn_is_refused(void **state)
     cJSON *json = causal_combined();
     cJSON_DeleteItemFromObject(json, "A");
     assert_works(qk_combined_parse(&combined, json, "test", &err));
-    assert_int_equal(qk_plotdata_write(&text, "4_causal_decomposition", &combined, NULL, &err), -1);
+    assert_int_equal(qk_plotdata_write(&text, "4_causal_decomposition", &inputs, NULL, &err), -1);
     assert_string_equal(err.text, "4_causal_decomposition needs conditions A, B and C");
-    assert_int_equal(qk_plotdata_write(&text, "5_gamma_cv", &combined, NULL, &err), -1);
+    assert_int_equal(qk_plotdata_write(&text, "5_gamma_cv", &inputs, NULL, &err), -1);
     assert_string_equal(err.text, "5_gamma_cv: no condition has a learned gain with 'gamma_cv'");
-    assert_int_equal(qk_plotdata_write(&text, "6_x", &combined, NULL, &err), -1);
+    assert_int_equal(qk_plotdata_write(&text, "6_x", &inputs, NULL, &err), -1);
     /* the others draw what there is */
-    assert_works(qk_plotdata_write(&text, "2_key_pr_causal", &combined, NULL, &err));
+    assert_works(qk_plotdata_write(&text, "2_key_pr_causal", &inputs, NULL, &err));
     has("# conditions: B C\n");
     forget();
 }
