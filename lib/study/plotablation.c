@@ -238,6 +238,9 @@ int qk_plot_gamma_svd(struct qk_buffer *to, const struct qk_plot *p, struct qk_e
     for (int i = 0; i < shown.count; i++)
         qk_buffer_format(to, " %s", shown.at[i]->name);
     qk_buffer_format(to, "\n# layers: %d\n", shown.at[0]->mean.layers);
+    const cJSON *site = member(contribution_of(shown.at[0], 0), "site");
+    if (cJSON_IsString(site))
+        qk_buffer_format(to, "# keys: %s\n", qk_plot_site_words(site->valuestring));
     for (int i = 0; i < shown.count; i++)
         if (scatter_block(to, shown.at[i], p->figure, err) != 0)
             return -1;

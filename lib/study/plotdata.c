@@ -171,16 +171,6 @@ static int choose_conditions(struct qk_plot *p, const struct figure *f, struct q
 
 /* ---- header ---- */
 
-/* Site names as people write them: "post_norm" -> "after the norm, before RoPE". */
-static const char *site_words(const char *site)
-{
-    static const char *const words[][2] = {{"pre_norm", "before the norm"},
-                                           {"post_norm", "after the norm, before RoPE"},
-                                           {"post_rope", "after RoPE"},
-                                           {"weight", "of the weights"}};
-    return qk_words_for(words, sizeof words / sizeof words[0], site, site);
-}
-
 /* Studies name their conditions apart. */
 static const char *study_of(const char *condition)
 {
@@ -260,7 +250,7 @@ static void combined_lines(struct qk_buffer *to, const struct qk_plot *p)
         name_lines(to, p->at[i]->name, p->number[i], &p->at[i]->mean);
     qk_buffer_format(to, "# seeds: %d\n", p->at[0]->n_seeds);
     if (r->site != NULL)
-        qk_buffer_format(to, "# site: %s\n", site_words(r->site));
+        qk_buffer_format(to, "# site: %s\n", qk_plot_site_words(r->site));
     if (r->head_dim > 0)
         qk_buffer_format(to, "# head_dim: %d\n", r->head_dim);
     if (!isnan(r->null_pr))
@@ -276,7 +266,11 @@ static void chosen_lines(struct qk_buffer *to, const cJSON *chosen)
 {
     const cJSON *item;
     int number = 0;
-    qk_buffer_text(to, "# about: sweep20m\n# conditions:");
+    const cJSON *site = cJSON_GetObjectItemCaseSensitive(chosen, "site");
+    qk_buffer_text(to, "# about: sweep20m\n");
+    if (cJSON_IsString(site))
+        qk_buffer_format(to, "# site: %s\n", qk_plot_site_words(site->valuestring));
+    qk_buffer_text(to, "# conditions:");
     cJSON_ArrayForEach(item, chosen)
     {
         if (cJSON_GetObjectItemCaseSensitive(item, "grid") != NULL)

@@ -45,7 +45,8 @@
  *   entropy_max_logit       a block per condition: tokens, entropy, largest logit; "uniform": the
  *                           entropy of uniform attention
  *   sites                   a block per condition: tokens, then pr of the keys at pre_norm,
- *                           post_norm, post_rope, of their weights, the queries, the qk form;
+ *                           post_norm, post_rope, of their weights, the queries, the qk form,
+ *                           of the keys at the headline site;
  *                           "line K" names those that are there
  */
 #ifndef QK_STUDY_PLOTDATA_H

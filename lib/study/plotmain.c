@@ -133,9 +133,13 @@ int qk_plot_sv_spectra(struct qk_buffer *to, const struct qk_plot *p, struct qk_
 
 /* ---- learning rates ---- */
 
-/* The rate of a configuration: of Muon where it has one. */
-static double rate_of(const cJSON *lr)
+/* The rate of a configuration or a point of its grid; where it is not told, Muon's, else AdamW's.
+ */
+static double rate_of(const cJSON *item)
 {
+    const cJSON *lr = member(item, "lr");
+    if (cJSON_IsNumber(member(item, "rate")))
+        return real_of(member(item, "rate"));
     const double muon = real_of(member(lr, "muon"));
     return cJSON_IsNumber(lr) ? real_of(lr) : isnan(muon) ? real_of(member(lr, "adamw")) : muon;
 }
@@ -163,11 +167,11 @@ int qk_plot_lr_sweep(struct qk_buffer *to, const struct qk_plot *p, struct qk_er
     {
         if (!is_configuration(item))
             continue;
-        const double winner = rate_of(member(item, "lr"));
+        const double winner = rate_of(item);
         qk_buffer_format(to, "# %s: rate, val loss, PR of keys, 1 at the winner\n", item->string);
         cJSON_ArrayForEach(point, member(item, "grid"))
         {
-            const double rate = rate_of(member(point, "lr"));
+            const double rate = rate_of(point);
             qk_buffer_format(to, "%.10g", rate);
             qk_plot_number(to, real_of(member(point, "val_loss")));
             qk_plot_number(to, real_of(member(point, "mean_pr")));
@@ -182,30 +186,33 @@ int qk_plot_lr_sweep(struct qk_buffer *to, const struct qk_plot *p, struct qk_er
 
 int qk_plot_sites(struct qk_buffer *to, const struct qk_plot *p, struct qk_err *err)
 {
-    static const struct qk_plot_column columns[] = {
-        {qk_plot_site_pr, "pre_norm"},  {qk_plot_site_pr, "post_norm"},
-        {qk_plot_site_pr, "post_rope"}, {qk_plot_site_pr, "weight"},
-        {qk_plot_q_pr, NULL},           {qk_plot_qk_pr, NULL}};
+    static const struct qk_plot_column columns[] = {{qk_plot_site_pr, "pre_norm"},
+                                                    {qk_plot_site_pr, "post_norm"},
+                                                    {qk_plot_site_pr, "post_rope"},
+                                                    {qk_plot_site_pr, "weight"},
+                                                    {qk_plot_q_pr, NULL},
+                                                    {qk_plot_qk_pr, NULL},
+                                                    {qk_plot_pr, NULL}};
     enum { COLUMNS = sizeof columns / sizeof columns[0] };
     static const char *const names[COLUMNS] = {"keys before the norm",
                                                "keys after the norm",
                                                "keys after RoPE",
                                                "weights of the keys",
                                                "queries",
-                                               "qk form"};
-    bool any = false;
+                                               "qk form",
+                                               "keys, at a site not told"};
+    (void)err;
+    bool sites = false; /* without them what mean_pr tells: published files */
     for (int i = 0; i < COLUMNS; i++) {
-        if (!qk_plot_has(p, columns[i].value, columns[i].key))
+        if ((i == COLUMNS - 1 && sites) || !qk_plot_has(p, columns[i].value, columns[i].key))
             continue;
-        any = true;
+        sites |= columns[i].key != NULL;
         qk_buffer_format(to, "# line %d: %s\n", i + 1, names[i]);
     }
-    if (!any)
-        return qk_fail(err, "%s: there is no 'mean_pr_sites', 'q_pr' or 'qk_pr'", p->figure);
     for (int i = 0; i < p->count; i++) {
         qk_buffer_format(to,
                          "# %s: tokens, then PR, low, high of keys at pre_norm, post_norm, "
-                         "post_rope, of weights, queries, qk form\n",
+                         "post_rope, of weights, queries, qk form, keys at the headline site\n",
                          p->at[i]->name);
         qk_plot_over_tokens(to, p->at[i], NULL, columns, COLUMNS);
     }

@@ -224,3 +224,12 @@ const char *qk_plot_legend(const char *name, const struct qk_results *r)
         r == NULL ? name : qk_words_for(norms, sizeof norms / sizeof norms[0], r->qk_norm, r->tag);
     return qk_words_for(names, sizeof names / sizeof names[0], name, otherwise);
 }
+
+const char *qk_plot_site_words(const char *site)
+{
+    static const char *const words[][2] = {{"pre_norm", "before the norm"},
+                                           {"post_norm", "after the norm, before RoPE"},
+                                           {"post_rope", "after RoPE"},
+                                           {"weight", "of the weights"}};
+    return qk_words_for(words, sizeof words / sizeof words[0], site, site);
+}

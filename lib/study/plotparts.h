@@ -68,6 +68,8 @@ int qk_plot_choose_layers(int layers, int wanted, int *chosen);
 
 /* "AdamW_QK" -> "AdamW+QK", for people; valid until the next call. */
 const char *qk_plot_short(const char *name);
+/* "post_norm" -> "after the norm, before RoPE". */
+const char *qk_plot_site_words(const char *site);
 /* What stands behind a name in a legend. */
 const char *qk_plot_legend(const char *name, const struct qk_results *r);
 

@@ -16,7 +16,7 @@ set cblabel "layer"
 set style fill solid 1.0 noborder
 dim = fact("head_dim")
 site = ""
-note = "keys before the norm, at the end; dashed: an even share 1/d; ±1.96/√(d−1), chance for one layer; " . (seeds == 1 ? "one seed" : sprintf("mean of %d seeds", seeds))
+note = (known("keys") ? "keys " . meta("keys") . ", " : "") . "at the end of training; dashed: an even share 1/d; ±1.96/√(d−1), chance for one layer; " . (seeds == 1 ? "one seed" : sprintf("mean of %d seeds", seeds))
 low = 1e300; high = -1e300
 first_block = 0; last_block = panels - 1; cols = "2"
 load "scan.gp"

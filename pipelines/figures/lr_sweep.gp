@@ -8,6 +8,7 @@ edges = ""
 do for [i = 1:n] { if (meta("edge " . letter(i)) eq "yes") { edges = edges . (edges eq "" ? "" : ", ") . short(i) } }
 note = "star: least validation loss on the split for choosing; Muon: its own rate, the AdamW part at a quarter"
 set multiplot
+sites = site
 site = ""
 eval sheet_title
 eval sheet_legend
@@ -35,7 +36,7 @@ plot for [i = 1:n] data index i - 1 using 1:2 with linespoints linestyle number(
 eval sheet_off
 k = 2
 eval cell
-panel = "rank: participation ratio of the keys"
+panel = "rank: participation ratio of the keys" . sites
 eval panel_title
 low = 1e300; high = -1e300
 cols = "3"

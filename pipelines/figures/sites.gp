@@ -12,16 +12,16 @@ gap_x = 0.035; left_edge = 0.055; right_edge = 0.985
 top_edge = n <= 3 ? 0.74 : 0.83
 bottom_edge = n <= 3 ? 0.16 : 0.1
 low = 0; high = -1e300
-first_block = 0; last_block = n - 1; cols = "2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19"
+first_block = 0; last_block = n - 1; cols = "2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22"
 load "scan.gp"
 null_y = known("null") ? fact("null") : fact("head_dim")
 if (null_y > high) { high = null_y }
-array hue[6] = ["#0072b2", "#009e73", "#56b4e9", "#808080", "#d55e00", "#cc79a7"]
-array mark[6] = [7, 5, 9, 13, 11, 15]
+array hue[7] = ["#0072b2", "#009e73", "#56b4e9", "#808080", "#d55e00", "#cc79a7", "#0072b2"]
+array mark[7] = [7, 5, 9, 13, 11, 15, 7]
 # those that were measured
-array has[6]
+array has[7]
 lines = 0
-do for [j = 1:6] { if (known(sprintf("line %d", j))) { lines = lines + 1; has[lines] = j } }
+do for [j = 1:7] { if (known(sprintf("line %d", j))) { lines = lines + 1; has[lines] = j } }
 site = ""
 note = (known("site") ? sprintf("queries %s; ", meta("site")) : "") . (null_y > 0 ? (known("null") ? sprintf("dashed: Gaussian keys %.1f", null_y) : sprintf("dashed: head dimension %.0f", null_y)) : "") . (known("null_qk") ? sprintf(", Gaussian qk form %.1f (pink); ", fact("null_qk")) : "; ") . one_seed
 set multiplot

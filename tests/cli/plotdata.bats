@@ -187,10 +187,10 @@ drawn() {
 
 @test "published files draw where they have the keys" {
     jq '{QK: .A, NoQK: .C}' combined.json >pilot.json
-    for f in panel_a_loss panel_b_pr_trajectory panel_c_per_layer panel_d_delta sheet layer_pr_heatmap; do
+    for f in panel_a_loss panel_b_pr_trajectory panel_c_per_layer panel_d_delta sheet layer_pr_heatmap sites; do
         drawn $f pilot.json
     done
-    fails 1 "qk-plotdata: pilot.json: sites: there is no 'mean_pr_sites', 'q_pr' or 'qk_pr'" qk-plotdata sites pilot.json -o out
+    fails 1 "qk-plotdata: pilot.json: sv_spectra: QK has no 'spectra': was it probed with --spectra?" qk-plotdata sv_spectra pilot.json -o out
 }
 
 @test "misuse and bad inputs" {
