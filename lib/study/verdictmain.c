@@ -320,6 +320,18 @@ static void say_all(struct qk_judging *j, const struct qk_condition *const *at,
     say_loss_vs_pr(j, o);
 }
 
+/* Was it trained with that rate, as far as config and chosen.json tell? */
+static bool trained_with(const struct qk_condition *c, const cJSON *chosen, const char *key,
+                         const char *of)
+{
+    const cJSON *config = cJSON_GetObjectItemCaseSensitive(c->mean.json, "config");
+    const cJSON *used = cJSON_GetObjectItemCaseSensitive(config, key);
+    const cJSON *picked =
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(chosen, "lr"), of);
+    return !cJSON_IsNumber(used) || !cJSON_IsNumber(picked) ||
+           fabs(used->valuedouble / picked->valuedouble - 1) < 1e-9;
+}
+
 /* Were the rates of chosen.json those that were trained with? */
 static void rate_caveats(struct qk_judging *j, const struct qk_condition *const *at)
 {
@@ -335,6 +347,13 @@ static void rate_caveats(struct qk_judging *j, const struct qk_condition *const 
             qk_judging_caveat(j,
                               "The rate of %s was best at the edge of its grid: it may not be "
                               "the best there is.",
+                              qk_condition_label(at[i]->name, text));
+        if (c == NULL)
+            qk_judging_caveat(j, "No rate was chosen for %s.",
+                              qk_condition_label(at[i]->name, text));
+        else if (!trained_with(at[i], c, "muon_lr", "muon") ||
+                 !trained_with(at[i], c, "adamw_lr", "adamw"))
+            qk_judging_caveat(j, "%s was not trained at the rate the sweep chose.",
                               qk_condition_label(at[i]->name, text));
     }
 }

@@ -266,6 +266,38 @@ static void main_sees_an_advantage_turn(void **state)
     cJSON_Delete(v);
 }
 
+/* The caveats, joined. */
+static char *caveats_of(const cJSON *verdict)
+{
+    char *joined = cJSON_PrintUnformatted(cJSON_GetObjectItem(verdict, "caveats"));
+    cJSON_Delete((cJSON *)verdict);
+    return joined;
+}
+
+static void main_checks_the_rates_that_were_chosen(void **state)
+{
+    (void)state;
+    static const double loss[4] = {4, 3.9, 3.5, 3.6}, pr[4] = {30, 20, 50, 40};
+    cJSON *json = four(loss, pr, 1, 0, 0);
+    cJSON_AddItemToObject(cJSON_GetObjectItem(json, "Muon"), "config",
+                          cJSON_Parse("{\"muon_lr\":0.02,\"adamw_lr\":0.005}"));
+    cJSON_AddItemToObject(cJSON_GetObjectItem(json, "AdamW"), "config",
+                          cJSON_Parse("{\"adamw_lr\":0.001}"));
+    cJSON *chosen = cJSON_Parse("{\"Muon\":{\"lr\":{\"muon\":0.03,\"adamw\":0.0075},\"edge\":true},"
+                                "\"AdamW\":{\"lr\":{\"muon\":null,\"adamw\":0.001},\"edge\":false},"
+                                "\"AdamW_QK\":{\"lr\":{}}}");
+    char *said = caveats_of(judged("main300m", json, NULL, chosen));
+    assert_non_null(strstr(said, "Muon was not trained at the rate the sweep chose"));
+    assert_non_null(strstr(said, "The rate of Muon was best at the edge"));
+    assert_null(strstr(said, "AdamW was not trained"));
+    assert_non_null(strstr(said, "No rate was chosen for Muon+QK"));
+    free(said);
+    said = caveats_of(judged("main300m", four(loss, pr, 1, 0, 0), NULL, NULL));
+    assert_non_null(strstr(said, "No chosen.json is given"));
+    free(said);
+    cJSON_Delete(chosen);
+}
+
 static void tables_of_main_show_mean_and_difference(void **state)
 {
     (void)state;
@@ -328,6 +360,7 @@ int main(void)
         cmocka_unit_test(main_follows_the_scenarios),
         cmocka_unit_test(main_lets_seeds_speak),
         cmocka_unit_test(main_sees_an_advantage_turn),
+        cmocka_unit_test(main_checks_the_rates_that_were_chosen),
         cmocka_unit_test(tables_of_main_show_mean_and_difference),
         cmocka_unit_test(what_is_missing_is_said),
     };
