@@ -267,10 +267,10 @@ static void main_sees_an_advantage_turn(void **state)
 }
 
 /* The caveats, joined. */
-static char *caveats_of(const cJSON *verdict)
+static char *caveats_of(cJSON *verdict)
 {
     char *joined = cJSON_PrintUnformatted(cJSON_GetObjectItem(verdict, "caveats"));
-    cJSON_Delete((cJSON *)verdict);
+    cJSON_Delete(verdict);
     return joined;
 }
 
