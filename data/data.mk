@@ -42,3 +42,35 @@ $(CACHE)/full/fineweb-%.jsonl: $(CACHE)/full/fineweb.parquet data/parquet
 $(CACHE)/full/cosmopedia-%.jsonl: $(CACHE)/full/cosmopedia.parquet data/parquet
 	data/parquet $< $* >$@.tmp
 	mv $@.tmp $@
+
+# ---- full: the test sets of downstream evaluation ----
+$(CACHE)/full/hellaswag.jsonl: | data/fetch
+	data/fetch $(HELLASWAG)/hellaswag_val.jsonl $@
+
+$(CACHE)/full/hellaswag_train.jsonl: | data/fetch
+	data/fetch $(HELLASWAG)/hellaswag_train.jsonl $@
+
+$(CACHE)/full/lambada.jsonl: | data/fetch
+	data/fetch $(LAMBADA) $@
+
+# A row a line of the file, its line end included.
+$(CACHE)/full/wiki.test.parquet: | data/fetch
+	data/fetch $(WIKITEXT) $@
+
+$(CACHE)/full/wiki.test.raw: $(CACHE)/full/wiki.test.parquet data/parquet
+	data/parquet $< 10M | jq -j .text >$@.tmp
+	mv $@.tmp $@
+
+# ---- mini and smoke: a few items of the same form.  $(call few_items,DIR,TEXT,HOW MANY) ----
+# Real ones where QK_SHARED/data has them (hellaswag_val.jsonl.zst, lambada_test.jsonl, wiki.test.raw), else made up from
+# the text: good for running the study through, not for judging a model.
+QK_SHARED ?= ../shared
+real = $(if $(filter-out smoke,$(SCALE)),$(wildcard $(QK_SHARED)/data/$(1)))
+define few_items
+$(1)/hellaswag.jsonl: $(or $(call real,hellaswag_val.jsonl.zst),$(2)) data/items
+	data/items hellaswag $(3) $$(filter-out data/items,$$^) >$$@.tmp && mv $$@.tmp $$@
+$(1)/lambada.jsonl: $(or $(call real,lambada_test.jsonl),$(2)) data/items
+	data/items lambada $(3) $$(filter-out data/items,$$^) >$$@.tmp && mv $$@.tmp $$@
+$(1)/wiki.test.raw: $(or $(call real,wiki.test.raw),$(2)) data/items
+	data/items wikitext $(3) $$(filter-out data/items,$$^) >$$@.tmp && mv $$@.tmp $$@
+endef

@@ -11,7 +11,7 @@ SETTINGS_QK_scalar := qk_norm=scalar
 SEEDS ?= 42
 SITE := post_norm
 VARIANTS := plan
-ENDS := verdict.json table.txt report.md report.html
+ENDS := combined.json verdict.json table.txt report.md report.html
 PUBLISHED := yes
 
 # ---- by scale: points every 30 optimiser steps of 65,536 tokens in the study as published ----

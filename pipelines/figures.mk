@@ -3,7 +3,7 @@
 # DIR/NAME.dat from a combined.json (or what INPUT_NAME says), DIR/NAME.png and DIR/NAME.svg from that and figures/NAME.gp.
 # gnuplot wants a UTF-8 locale for its degree sign, whatever the caller has.
 
-STUDIES := causal50m pilot500k
+STUDIES := causal50m pilot500k ablation25m sweep20m main300m
 
 FIGURES_causal50m := 1_loss 2_key_pr_causal 3_per_layer 4_causal_decomposition 5_gamma_cv
 KEYS_causal50m := A:QK B:QK_frozen C:NoQK D:QK_scalar

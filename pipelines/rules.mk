@@ -54,7 +54,7 @@ $(eval $(call stamp,$(RUN_ROOT)/combined.params,$(CONDITIONS) $(SEEDS)))
 
 # ---- training: an edge from the checkpoint before, or from the config to tokens 0 ----
 # Keys dumps come out of training, at the points on the way.  MICRO and THREADS cannot change the content.
-$(if $(filter $(TOKENS_H5),$(RUN_ROOT)/tokens.h5),$(eval $(call pack,tokens,$(PACK),$(TEXT),$(filter $(CACHE)/full/tokenizer.json,$(PACK)))))
+$(if $(filter $(TOKENS_H5),$(RUN_ROOT)/tokens.h5),$(eval $(call pack,tokens,$(PACK),$(TEXT),$(filter %tokenizer.json,$(PACK)))))
 before = $(filter $(@D)/ckpt-%.h5,$^)
 $(CHECKPOINTS): mark = $(patsubst ckpt-%.h5,%,$(@F))
 $(CHECKPOINTS): | bin

@@ -2,8 +2,8 @@
 #
 #   END POINTS MARKS PROBE VAL PACK TEXT, each _full, _mini, _smoke, and for a VARIANT also _full_VARIANT;
 #   SETTINGS likewise and optional        VARIANTS    names of them
-#   TEST        tokens of split test, 0 for none         SPLITS      others, such as select=5M
-#   SPECTRA     points whose singular values are kept: all, a POINTS of pipelines/plan, or nothing
+#   and so SELECT, TEST  tokens of those splits;  VAL_AT  of split val, where validations take less than all of it;
+#   SPECTRA     points whose singular values are kept: all, or POINTS for pipelines/plan
 #
 # TOKENS= is the end instead of END.  DATA=FILE.h5 is the pack as it is, other DATA is text in place of ours.
 
@@ -17,7 +17,8 @@ RUN_ROOT := $(RUNS)/$(STUDY)/$(SCALE)$(if $(VARIANT),-$(VARIANT))
 CONFIG := pipelines/$(STUDY)/$(SCALE).json
 SETTINGS := $(call pick,SETTINGS)
 POINTS := $(call pick,POINTS)
-VAL_TOKENS := $(call pick,VAL)
+VAL_TOKENS := $(or $(call pick,VAL_AT),$(call pick,VAL))
+SPECTRA := $(call pick,SPECTRA)
 PROBE := $(call pick,PROBE)
 END := $(or $(TOKENS),$(call pick,END))
 
@@ -52,9 +53,11 @@ $(RUN_ROOT)/$(1).h5: $(3) $(4) $(RUN_ROOT)/$(1).params | bin
 	$$(HEAVY) bin/qk-tokpack $(2) $(3) -o $$@
 endef
 # A window more than the tokens asked for, for the last target.
-split_of = $(1)=$(shell expr $(2) + $(SEQ_LEN))
+split_of = $(1)=$(shell expr $$(numfmt --from=si $(2)) + $(SEQ_LEN))
 
 TOKENS_H5 := $(if $(filter %.h5,$(DATA)),$(DATA),$(RUN_ROOT)/tokens.h5)
 TEXT := $(or $(DATA),$(call pick,TEXT))
-splits := $(call split_of,val,$(VAL_TOKENS))$(foreach s,SELECT TEST,$(if $(call pick,$(s)),$(comma)$(call split_of,$(if $(filter TEST,$(s)),test,select),$(call pick,$(s)))))
+space := $(subst ,, )
+asked_split = $(if $(call pick,$(2)),$(call split_of,$(1),$(call pick,$(2))))
+splits := $(subst $(space),$(comma),$(strip $(call asked_split,val,VAL) $(call asked_split,select,SELECT) $(call asked_split,test,TEST)))
 PACK := $(call pick,PACK) --split $(splits) --probe $(PROBE)

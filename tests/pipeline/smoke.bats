@@ -151,13 +151,13 @@ EOF
     [ "$status" -eq 0 ]
     [[ $output == *"causal50m/smoke:"* ]]
     [[ $output == *"QK/seed-42"*"0 1.28K 2.56K 5.12K"*"keys dumps: 5"* ]]
-    [[ $output == *"done: 29 of 29"* ]]
+    [[ $output == *"done: 30 of 30"* ]]
     [[ $output == *"pilot500k: nothing yet"* ]]
     cp -r "$RUNS" "$BATS_TEST_TMPDIR/runs"
     mv "$BATS_TEST_TMPDIR/runs/causal50m/smoke/QK/seed-42/ckpt-000000005120.h5" "$BATS_TEST_TMPDIR/runs/causal50m/smoke/QK/seed-42/ckpt-000000005120.h5.partial"
     rm "$BATS_TEST_TMPDIR/runs/causal50m/smoke/QK/seed-42/results.json" "$BATS_TEST_TMPDIR/runs/causal50m/smoke/report.html"
     run make status RUNS="$BATS_TEST_TMPDIR/runs"
-    [[ $output == *"done: 26 of 29"* ]]
+    [[ $output == *"done: 27 of 30"* ]]
     [[ $output == *"running: QK/seed-42/ckpt-000000005120.h5"* ]]
     [[ $output == *"missing: QK/seed-42/results.json report.html"* ]]
 }
