@@ -16,7 +16,9 @@ SETTINGS_C1 := $(SETTINGS_A1)
 SETTINGS_C2 := $(SETTINGS_A1)
 SEEDS ?= 42
 SITE := post_rope
-ENDS := combined.json surgery.json
+ENDS := combined.json surgery.json verdict.json table.txt
+WITH := surgery.json
+TABLES := conditions contrasts surgery
 
 END_full := 25M
 POINTS_full := marks

@@ -8,7 +8,8 @@ SETTINGS_QK := qk_norm=learned
 SETTINGS_NoQK := qk_norm=none
 SEEDS ?= 42
 SITE := post_rope
-ENDS := combined.json combined_results.json
+ENDS := combined.json combined_results.json verdict.json table.txt
+TABLES := conditions contrasts
 
 END_full := 500K
 POINTS_full := every:102400

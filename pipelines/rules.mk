@@ -104,7 +104,7 @@ $(1)/eval-$(3).json: $(1)/ckpt-$(LAST).h5 $(call EVAL_NEEDS_$(3),$(2)) $(1)/eval
 endef
 $(foreach d,$(RUN_DIRS),$(eval $(call run_files,$(d),$(call condition_of,$(d)))))
 
-FIRST_RESULTS := $(CONDITIONS:%=$(RUN_ROOT)/%/results.json)
+FIRST_RESULTS := $(if $(filter combined.json,$(ENDS)),$(CONDITIONS:%=$(RUN_ROOT)/%/results.json))
 $(FIRST_RESULTS): $(RUN_ROOT)/%/results.json: $(RUN_ROOT)/%/seed-$(firstword $(SEEDS))/results.json
 	cp $< $@
 
@@ -112,11 +112,22 @@ $(RUN_ROOT)/combined.json: $(RUN_DIRS:%=%/results.json) $(RUN_ROOT)/combined.par
 	bin/qk-aggregate combine $(foreach c,$(CONDITIONS),$(patsubst %,$(call key,$(STUDY),$(c))=$(RUN_ROOT)/$(c)/seed-%/results.json,$(SEEDS))) \
 	    --timing $(foreach d,$(RUN_DIRS),$(MARKS:%=$(d)/timing-%.jsonl)) -o $@
 
-$(RUN_ROOT)/verdict.json: $(RUN_ROOT)/combined.json | bin
-	bin/qk-aggregate verdict --study $(STUDY) $< -o $@
+# ---- judging: JUDGED (combined.json, or what a study says) and WITH=FILE beside it, by its verdict's rules; TABLES for people ----
+JUDGED ?= combined.json
+WITH_FILES := $(addprefix $(RUN_ROOT)/,$(WITH))
+with := $(foreach w,$(WITH),--$(basename $(w)) $(RUN_ROOT)/$(w))
+TABLES ?= conditions
+$(RUN_ROOT)/verdict.json: $(RUN_ROOT)/$(JUDGED) $(WITH_FILES) | bin
+	bin/qk-aggregate verdict --study $(STUDY) $(with) $< -o $@
 
-$(RUN_ROOT)/table.txt: $(RUN_ROOT)/combined.json | bin
-	bin/qk-aggregate table --study $(STUDY) $< >$@.tmp && mv $@.tmp $@
+$(RUN_ROOT)/table.txt: $(RUN_ROOT)/$(JUDGED) $(WITH_FILES) | bin
+	{ $(foreach t,$(TABLES),bin/qk-aggregate table --study $(STUDY) --of $(t) $(with) $<; $(if $(filter $(t),$(lastword $(TABLES))),,echo;)) } >$@.tmp && mv $@.tmp $@
+
+# Every setting, in words and numbers; the seeds that a difference of one PR would need.
+$(RUN_ROOT)/experiment_config.md: $(RUN_ROOT)/combined.json | bin
+	bin/qk-aggregate experiment-config --title "$(STUDY), SCALE=$(SCALE): experiment configuration" --data "$(DATA_IN_WORDS)" --tokenizer "$(TOKENIZER_IN_WORDS)" $< -o $@
+$(RUN_ROOT)/power.json: $(RUN_ROOT)/combined.json | bin
+	bin/qk-aggregate power $< -o $@
 
 # ---- drawing (pipelines/figures.mk) and reporting ----
 FIGURES := $(FIGURES_$(STUDY))
@@ -136,4 +147,4 @@ ended = $(filter $(RUN_ROOT)/$(1),$(ENDINGS))
 pipelines/$(STUDY): $(RUN_ROOT)/show
 $(RUN_ROOT)/show: $(RUN_ROOT)/asked.txt $(ENDINGS) $(FIRST_RESULTS)
 	@echo$(if $(call ended,verdict.json),; jq -r '"Verdict: " + .sentence' $(call ended,verdict.json))$(if $(call ended,table.txt),; echo; cat $(call \
-	    ended,table.txt)); echo; echo "$(if $(call ended,report.html),Report: $(call ended,report.html) and report.md,Results: $(RUN_ROOT)/combined.json and $(words $(DRAWN)) figures)"
+	    ended,table.txt)); echo; echo "$(if $(call ended,report.html),Report: $(call ended,report.html) and report.md,Results: $(firstword $(ENDS:%=$(RUN_ROOT)/%)) and $(words $(FIGURES)) figures)"

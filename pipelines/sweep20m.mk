@@ -53,12 +53,14 @@ rates = $(RATES_$(1)) $(patsubst $(1)-%,%,$(filter $(1)-%,$(file <$(EXTENDED))))
 rate_settings = $(if $(filter Muon%,$(1)),muon_lr=$(2) adamw_lr=$(shell awk 'BEGIN { printf "%.6g", $(2) / 4 }'),adamw_lr=$(2))
 $(foreach c,$(SWEPT),$(foreach r,$(call rates,$(c)),$(eval SETTINGS_$(c)-$(r) := $(MODEL_$(c)) $(call rate_settings,$(c),$(r)))))
 override CONDITIONS := $(foreach c,$(SWEPT),$(foreach r,$(call rates,$(c)),$(c)-$(r)))
-ENDS := chosen.json
+ENDS := chosen.json verdict.json table.txt
+JUDGED := chosen.json
+TABLES := rates grid
 
 include pipelines/rules.mk
 
 # The last line makes it again with the rates that the one before it has added.
 $(RUN_ROOT)/chosen.json: $(RUN_DIRS:%=%/results.json) $(RUN_ROOT)/combined.params | bin
-	bin/qk-aggregate pick-lr $(foreach c,$(SWEPT),$(foreach r,$(call rates,$(c)),$(SEEDS:%=$(c):$(r)=$(RUN_ROOT)/$(c)-$(r)/seed-%/results.json))) -o $@
+	bin/qk-aggregate pick-lr -q $(foreach c,$(SWEPT),$(foreach r,$(call rates,$(c)),$(SEEDS:%=$(c):$(r)=$(RUN_ROOT)/$(c)-$(r)/seed-%/results.json))) -o $@
 	@pipelines/extend $@ $(EXTENDED) $(call pick,EXTEND)
-	+@if [ $(EXTENDED) -nt $@ ]; then $(MAKE) --no-print-directory SCALE=$(SCALE) ONE_STUDY=$(STUDY) $@; fi
+	+@if [ $(EXTENDED) -nt $@ ]; then $(MAKE) --no-print-directory SCALE=$(SCALE) ONE_STUDY=$(STUDY) $@ $(@D)/asked.txt; fi
