@@ -68,9 +68,12 @@ QK_SHARED ?= ../shared
 real = $(if $(filter-out smoke,$(SCALE)),$(wildcard $(QK_SHARED)/data/$(1)))
 define few_items
 $(1)/hellaswag.jsonl: $(or $(call real,hellaswag_val.jsonl.zst),$(2)) data/items
+	@mkdir -p $$(@D)
 	data/items hellaswag $(3) $$(filter-out data/items,$$^) >$$@.tmp && mv $$@.tmp $$@
 $(1)/lambada.jsonl: $(or $(call real,lambada_test.jsonl),$(2)) data/items
+	@mkdir -p $$(@D)
 	data/items lambada $(3) $$(filter-out data/items,$$^) >$$@.tmp && mv $$@.tmp $$@
 $(1)/wiki.test.raw: $(or $(call real,wiki.test.raw),$(2)) data/items
+	@mkdir -p $$(@D)
 	data/items wikitext $(3) $$(filter-out data/items,$$^) >$$@.tmp && mv $$@.tmp $$@
 endef

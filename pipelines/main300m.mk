@@ -48,7 +48,7 @@ EVAL_NEEDS_wikitext = $(ITEMS)/wiki.test.raw
 
 include pipelines/rules.mk
 
-$(if $(filter full,$(SCALE)),,$(eval $(call few_items,$(ITEMS),$(TEXT),$(if $(filter smoke,$(SCALE)),8,100))))
+$(if $(filter full,$(SCALE)),,$(eval $(call few_items,$(ITEMS),$(TEXT),$(if $(filter smoke,$(SCALE)),12,100))))
 
 # The rates that were used stay beside what they made.
 $(RUN_ROOT)/chosen.json: $(CHOSEN)

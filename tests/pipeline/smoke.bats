@@ -124,6 +124,22 @@ EOF
     study pipelines/causal50m
 }
 
+@test "the recipe for a run that went wrong: without its later checkpoints, made again from the last good one" {
+    run_dir=$ROOT/NoQK/seed-42
+    cp "$run_dir"/ckpt-*.h5 "$ROOT/combined.json" "$BATS_TEST_TMPDIR"
+    sed -i 's/"loss":[^,]*/"loss":null/' "$run_dir/log-000000005120.jsonl"
+    run make health RUNS="$RUNS"
+    [[ $output == *"NoQK/seed-42"*"NOT A NUMBER at step 2"* ]]
+    rm "$run_dir"/ckpt-000000002560.h5* "$run_dir"/ckpt-000000005120.h5*
+    run study pipelines/causal50m
+    [ "$status" -eq 0 ]
+    [ "$(grep -c 'bin/qk-train' <<<"$output")" -eq 2 ]
+    [[ $output == *"--from $run_dir/ckpt-000000001280.h5"* ]]
+    for mark in 000000002560 000000005120; do cmp "$run_dir/ckpt-$mark.h5" "$BATS_TEST_TMPDIR/ckpt-$mark.h5"; done
+    jq -e --slurpfile old "$BATS_TEST_TMPDIR/combined.json" 'del(.elapsed_s, .provenance) == ($old[0] | del(.elapsed_s, .provenance))' "$ROOT/combined.json"
+    make health RUNS="$RUNS"
+}
+
 @test "make figures draws from results alone" {
     mkdir -p "$BATS_TEST_TMPDIR/given/QK" "$BATS_TEST_TMPDIR/given/QK_frozen" "$BATS_TEST_TMPDIR/given/NoQK"
     for condition in QK QK_frozen NoQK; do cp "$ROOT/$condition/results.json" "$BATS_TEST_TMPDIR/given/$condition"; done

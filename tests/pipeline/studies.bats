@@ -10,21 +10,104 @@ setup_file() {
 setup() { cd "$BATS_TEST_DIRNAME/../.."; }
 
 study() { make --no-print-directory SCALE=smoke RUNS="$RUNS" DATA="$CORPUS" "$@"; }
+# Made, with what was said only when it failed.
+made() { study "$@" >"$BATS_TEST_TMPDIR/log" 2>&1 || { tail -n 30 "$BATS_TEST_TMPDIR/log"; return 1; }; }
 state() { find "$RUNS" -type f ! -name .lock -printf '%P %T@\n' | sort; }
 changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
 
 @test "pilot500k: two runs, and the original's file of both" {
-    study pipelines/pilot500k
+    made pipelines/pilot500k
     root=$RUNS/pilot500k/smoke
     jq -e '.QK.site == "post_rope" and .QK.tokens == [0,640,1280,1920,2560] and (.NoQK.mean_pr | length) == 5' "$root/combined.json"
     jq -e '(keys == ["no_qk_norm","qk_norm"]) and .qk_norm.train_loss[0] == null and (.no_qk_norm.train_loss | length) == 5
         and (.qk_norm.layer_pr["1"] | length) == 5' "$root/combined_results.json"
     before=$(state)
-    study pipelines/pilot500k
+    made pipelines/pilot500k
     [ "$(state)" = "$before" ]
     rm "$root/combined_results.json"
-    study pipelines/pilot500k
+    made pipelines/pilot500k
     [ "$(changed "$before" "$(state)")" = pilot500k/smoke/combined_results.json ]
+}
+
+@test "sweep20m: a winner at the edge of its grid gets another rate, and it is said; chosen.json has every rate" {
+    run study pipelines/sweep20m
+    [ "$status" -eq 0 ]
+    [[ $output == *"is at the edge of its grid: "*" is tried too"* ]]
+    root=$RUNS/sweep20m/smoke
+    jq -e '[.AdamW, .AdamW_QK, .Muon, .Muon_QK] | all(.grid | length >= 2) and all(.[].grid[]; .mean_pr > 1 and .val_loss > 1)' "$root/chosen.json"
+    jq -e '.Muon as $c | ($c.grid | min_by(.val_loss)).rate == $c.rate and $c.lr.muon == $c.rate and $c.lr.adamw == $c.rate / 4' "$root/chosen.json"
+    jq -e '[.Muon.grid[] | .val_loss] | length == 3' "$root/chosen.json"
+    # by the loss on split select, and nothing of the optimiser is kept
+    jq -e '.evals.select.how.split == "select"' "$root/Muon-0.024/seed-42/results.json"
+    ! h5dump -n "$root/Muon-0.024/seed-42/ckpt-000000001280.h5" | grep -q /optim
+    before=$(state)
+    made pipelines/sweep20m
+    [ "$(state)" = "$before" ]
+    rm "$root/Muon-0.024/seed-42/eval-select.json"
+    run study pipelines/sweep20m
+    [[ $output != *qk-train* ]]
+    [ "$(changed "$before" "$(state)" | grep -v -e /figures/ -e /report)" = "$(printf 'sweep20m/smoke/%s\n' \
+        Muon-0.024/seed-42/eval-select.json Muon-0.024/seed-42/results.json chosen.json table.txt verdict.json)" ]
+}
+
+@test "main300m: rates from the sweep; evaluated; a changed rate trains its own runs again and no others" {
+    made pipelines/main300m
+    root=$RUNS/main300m/smoke
+    [ "$(jq .Muon.lr.muon "$RUNS/sweep20m/smoke/chosen.json")" = "$(jq .Muon.seeds[1].config.muon_lr "$root/combined.json")" ]
+    jq -e '[.AdamW, .AdamW_QK, .Muon, .Muon_QK] | all(.seeds | length == 2) and all(.[].seeds[]; .evals | keys == ["hellaswag","lambada","wikitext"])' "$root/combined.json"
+    jq -e '.AdamW.tokens == [0,128,640,1280,1920,2560] and .AdamW.spectra.tokens == [0,1280,2560]' "$root/combined.json"
+    grep -q 'Warm-up' "$root/experiment_config.md"
+    before=$(state)
+    made pipelines/main300m
+    [ "$(state)" = "$before" ]
+    rm "$root/AdamW/seed-137/eval-lambada.json"
+    made pipelines/main300m
+    [ "$(changed "$before" "$(state)" | grep seed-)" = "$(printf 'main300m/smoke/AdamW/seed-137/%s\n' eval-lambada.json results.json)" ]
+    jq '.Muon.lr.muon = 0.03' "$RUNS/sweep20m/smoke/chosen.json" >"$BATS_TEST_TMPDIR/other.json"
+    run study -n CHOSEN="$BATS_TEST_TMPDIR/other.json" pipelines/main300m
+    [ "$(grep -c 'bin/qk-train' <<<"$output")" -eq 8 ]
+    [[ $output == *"--set muon_lr=0.03"* ]]
+    [ "$(grep 'bin/qk-train' <<<"$output" | grep -vc '/main300m/smoke/Muon/\|muon_lr=0.03')" -eq 0 ]
+    run study -n SEEDS="42 137 1001" pipelines/main300m
+    [ "$(grep -c 'bin/qk-train' <<<"$output")" -eq 16 ]
+}
+
+@test "ablation25m: one tokenizer and one probe batch for three packs, each of C1 and C2 on the other's text, surgery" {
+    made pipelines/ablation25m
+    root=$RUNS/ablation25m/smoke
+    for pack in tokens-simple tokens-complex; do
+        h5diff "$root/tokens.h5" "$root/$pack.h5" /tokenizer
+        h5diff "$root/tokens.h5" "$root/$pack.h5" /probe/tokens
+    done
+    jq -e '(keys - ["elapsed_s","provenance"]) == ["A1","A2","B1","B2","C1","C2"] and ([.[] | objects | .tokens? // empty | .[-1]] | unique) == [2560]' "$root/combined.json"
+    jq -e '(.C1.evals.val_other.how.data | endswith("tokens-complex.h5")) and (.C2.evals.val_other.how.data | endswith("tokens-simple.h5"))' "$root/combined.json"
+    jq -e '.A1.spectra.layers["0"] | length == 4' "$root/combined.json"
+    jq -e '(.A1 | keys) == ["gamma","random","random-subspace","svd"] and (.A2 | keys) == ["random","random-subspace","svd"] and (.B1 | has("gamma"))
+        and [.A1.svd[].fraction] == [0,0.4,0.8] and (.A1.random[1].draws | length) == 3' "$root/surgery.json"
+    [ -z "$(find "$root/surgery" -name '*.h5')" ]
+    before=$(state)
+    made pipelines/ablation25m
+    [ "$(state)" = "$before" ]
+    rm "$root/surgery/A1/random/0.4-2.json"
+    made pipelines/ablation25m
+    [ "$(changed "$before" "$(state)" | grep -v -e /figures/ -e /report)" = "$(printf 'ablation25m/smoke/%s\n' surgery.json surgery/A1/random/0.4-2.json table.txt verdict.json)" ]
+    # a setting of one condition, the text of two
+    run study -n SETTINGS_B2="optimizer=adamw qk_norm=none adamw_lr=0.001" pipelines/ablation25m
+    [ "$(grep -c 'bin/qk-train' <<<"$output")" -eq 4 ]
+    rm "$root/tokens-complex.h5"
+    run study -n pipelines/ablation25m
+    [ "$(grep -c 'bin/qk-tokpack' <<<"$output")" -eq 1 ]
+    [ "$(grep 'bin/qk-train' <<<"$output" | grep -vc '/C2/\|tokens-complex')" -eq 0 ]
+}
+
+@test "status and health know every study" {
+    run make --no-print-directory status RUNS="$RUNS"
+    for study in pilot500k ablation25m sweep20m main300m; do [[ $output == *"$study/smoke:"* ]]; done
+    [[ $output == *"causal50m: nothing yet"* ]]
+    [[ $output == *"AdamW_QK/seed-137"*"results"* ]]
+    run make --no-print-directory health RUNS="$RUNS"
+    echo "$output"
+    for run in pilot500k/smoke/QK ablation25m/smoke/C2 sweep20m/smoke/Muon-0.012 main300m/smoke/Muon_QK; do [[ $output == *"$run/seed-42"* ]]; done
 }
 
 @test "two studies in one command are made one after another" {
@@ -32,5 +115,8 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
     [ "$status" -eq 0 ]
     [[ $output == *"runs/causal50m/smoke/verdict.json"*"pilot500k/smoke/combined.json"* ]]
     [ "$(grep -c 'bin/qk-train' <<<"$output")" -eq 12 ]
+    run study -n pipelines/all
+    [ "$status" -eq 0 ]
+    [[ $output == *"causal50m/smoke/verdict.json"* ]]
     [ ! -e "$RUNS/causal50m" ]
 }
