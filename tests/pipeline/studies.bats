@@ -76,8 +76,8 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
     made pipelines/ablation25m
     root=$RUNS/ablation25m/smoke
     for pack in tokens-simple tokens-complex; do
-        h5diff "$root/tokens.h5" "$root/$pack.h5" /tokenizer
-        h5diff "$root/tokens.h5" "$root/$pack.h5" /probe/tokens
+        HDF5_PLUGIN_PATH=$PWD/bin/plugin h5diff "$root/tokens.h5" "$root/$pack.h5" /tokenizer
+        HDF5_PLUGIN_PATH=$PWD/bin/plugin h5diff "$root/tokens.h5" "$root/$pack.h5" /probe/tokens
     done
     jq -e '(keys - ["elapsed_s","provenance"]) == ["A1","A2","B1","B2","C1","C2"] and ([.[] | objects | .tokens? // empty | .[-1]] | unique) == [2560]' "$root/combined.json"
     jq -e '(.C1.evals.val_other.how.data | endswith("tokens-complex.h5")) and (.C2.evals.val_other.how.data | endswith("tokens-simple.h5"))' "$root/combined.json"
