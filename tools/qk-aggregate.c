@@ -61,28 +61,6 @@ static void require_study(const struct qk_tool *tool, const char *study)
         qk_tool_misuse(tool, "--study is needed");
 }
 
-/* combined.json and its verdict. */
-struct judged {
-    struct qk_combined combined;
-    struct qk_verdict verdict;
-};
-
-static int judge(struct judged *j, const char *path, struct qk_err *err)
-{
-    qk_out_protect(path);
-    if (qk_combined_read(&j->combined, path, err) != 0)
-        return -1;
-    if (qk_verdict_causal(&j->verdict, &j->combined, err) == 0)
-        return 0;
-    return qk_fail_in(err, "%s: ", path);
-}
-
-static void judged_free(struct judged *j)
-{
-    qk_verdict_free(&j->verdict);
-    qk_combined_free(&j->combined);
-}
-
 /* ---- results ---- */
 
 static int note_evals(struct qk_tool *tool, const struct qk_strings *operands, struct qk_err *err)
@@ -498,45 +476,77 @@ static int write_report(const struct qk_tool *tool, const struct qk_report *r, s
     return failed;
 }
 
+static int note_input(struct qk_tool *tool, const char *path, struct qk_err *err)
+{
+    return qk_provenance_input(&tool->provenance, path, err);
+}
+
+static int read_report_inputs(struct qk_tool *tool, struct qk_report *r, struct evidence_files *f,
+                              const char *combined, cJSON **verdict, struct qk_err *err)
+{
+    const bool sweep = strcmp(r->study, "sweep20m") == 0;
+    const char *const path = sweep ? f->chosen_path : combined;
+    qk_out_protect(r->verdict_path);
+    f->study = r->study;
+    if (evidence_read(f, path, err) != 0 || (*verdict = qk_json_read(r->verdict_path, err)) == NULL)
+        return -1;
+    r->combined = f->all.combined;
+    r->surgery = f->all.surgery;
+    r->chosen = f->all.chosen;
+    r->verdict = *verdict;
+    if (sweep)
+        return note_input(tool, path, err) != 0 || note_input(tool, r->verdict_path, err) != 0 ? -1
+                                                                                               : 0;
+    return evidence_note(tool, f, path, err) != 0 || note_input(tool, r->verdict_path, err) != 0
+               ? -1
+               : 0;
+}
+
+static void require_report_inputs(const struct qk_tool *tool, const struct qk_report *r,
+                                  const char *combined, const char *chosen)
+{
+    require_study(tool, r->study);
+    const bool sweep = strcmp(r->study, "sweep20m") == 0;
+    if (sweep && (chosen == NULL || r->verdict_path == NULL || r->figures == NULL))
+        qk_tool_misuse(tool, "--chosen, --verdict and --figures are needed");
+    if (!sweep && (combined == NULL || r->verdict_path == NULL || r->figures == NULL))
+        qk_tool_misuse(tool, "--combined, --verdict and --figures are needed");
+}
+
 static int run_report(int argc, char **argv)
 {
-    const char *study = NULL, *combined = NULL, *verdict = NULL, *format = "md";
+    const char *format = "md", *combined = NULL;
     struct qk_report r = {.figures = NULL};
+    struct evidence_files f = {.study = NULL};
     struct qk_option options[] = {
-        {"study", 0, QK_OPT_CHOICE, &study, "STUDY", "whose report", .choices = "causal50m"},
-        {"combined", 0, QK_OPT_TEXT, &combined, "FILE", "combined.json"},
-        {"verdict", 0, QK_OPT_TEXT, &verdict, "FILE", "verdict.json, made from that combined.json"},
-        {"figures", 0, QK_OPT_TEXT, &r.figures, "DIR", "where 1_loss.svg and its kin are"},
+        {"study", 0, QK_OPT_CHOICE, &r.study, "STUDY", "whose report", .choices = QK_STUDIES},
+        {"combined", 0, QK_OPT_TEXT, &combined, "FILE", "combined.json (sweep20m does without it)"},
+        {"verdict", 0, QK_OPT_TEXT, &r.verdict_path, "FILE",
+         "verdict.json, made from the files given here"},
+        {"figures", 0, QK_OPT_TEXT, &r.figures, "DIR", "where the study's NAME.svg are"},
+        {"surgery", 0, QK_OPT_TEXT, &f.surgery_path, "FILE", "dose curves, for ablation25m"},
+        {"chosen", 0, QK_OPT_TEXT, &f.chosen_path, "FILE",
+         "chosen.json, for sweep20m and main300m"},
         {"published", 0, QK_OPT_FLAG, &r.published, NULL,
-         "set the original study's values beside these"},
+         "causal50m: set the original study's values beside these"},
         {"format", 0, QK_OPT_CHOICE, &format, "FORMAT", "Markdown or one self-contained page",
          .choices = "md|html"},
         {0}};
     struct qk_tool tool = {
-        .command = {.usage =
-                        "--study causal50m --combined FILE --verdict FILE --figures DIR -o OUT",
+        .command = {.usage = "--study STUDY --combined FILE --verdict FILE --figures DIR -o OUT",
                     .summary = "The study as a paper: verdict, numbers, figures, limitations.",
                     .tables = {options}}};
     struct qk_err err;
-    struct judged j = {0};
+    cJSON *verdict = NULL;
     start(&tool, "report", argc, argv);
-    require_study(&tool, study);
-    if (combined == NULL || verdict == NULL || r.figures == NULL)
-        qk_tool_misuse(&tool, "--combined, --verdict and --figures are needed");
-    cJSON *json = NULL;
-    int failed = judge(&j, combined, &err) != 0 || (json = qk_json_read(verdict, &err)) == NULL ||
-                 qk_provenance_input(&tool.provenance, combined, &err) != 0 ||
-                 qk_provenance_input(&tool.provenance, verdict, &err) != 0;
-    r.combined = &j.combined;
-    r.numbers = &j.verdict;
-    r.verdict = json;
-    r.verdict_path = verdict;
+    require_report_inputs(&tool, &r, combined, f.chosen_path);
     r.out = qk_tool_target(&tool);
     r.html = strcmp(format, "html") == 0;
     r.provenance = &tool.provenance;
-    failed = failed || write_report(&tool, &r, &err) != 0;
-    cJSON_Delete(json);
-    judged_free(&j);
+    int failed = read_report_inputs(&tool, &r, &f, combined, &verdict, &err) != 0 ||
+                 write_report(&tool, &r, &err) != 0;
+    cJSON_Delete(verdict);
+    evidence_free(&f);
     return qk_tool_end(&tool, failed, &err);
 }
 

@@ -2,11 +2,15 @@
  *
  * Fails when
  *   the word "proves" occurs;
- *   a paragraph or list item of a section that makes claims (TL;DR, loss, rank, layers,
- *   decomposition, gain, discussion) has neither a number nor a figure;
- *   the limitations are missing, are empty, or say nothing of seeds or of learning rates;
- *   the loss curves (figure 1_loss) are missing;
- *   the TL;DR is missing.
+ *   a paragraph or list item of a section that makes claims (TL;DR, verdict, loss, rank, layers,
+ *   data, surgery, reversal, claims, downstream, discussion, ...) has neither a number nor a
+ *   figure; a question under "Claims" (heading of level 3) has no answer;
+ *   the TL;DR is missing or has fewer than three sentences, or there is no set-up;
+ *   the loss curves (figure 1_loss, panel_a_loss, rank_and_loss, val_loss or lr_sweep) are missing;
+ *   the limitations are missing, or say nothing of seeds, learning rates, size, architecture,
+ *   scale or production models;
+ *   learning rates were not tuned (no figure lr_sweep) and the limitations do not say so;
+ *   "Downstream" names HellaSwag and does not say that it is underpowered.
  */
 #ifndef QK_STUDY_LINT_H
 #define QK_STUDY_LINT_H

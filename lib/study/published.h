@@ -20,6 +20,13 @@ struct qk_published_point {
 
 extern const struct qk_published_point qk_published_causal50m[QK_PUBLISHED_POINTS];
 
+/* The pilot of 500 K tokens, same model: mean PR of the keys after RoPE over 8,192 rows. */
+struct qk_published_pilot {
+    double tokens, pr[2], train[2]; /* with QK-Norm, without; training loss NaN at 0 */
+};
+enum { QK_PUBLISHED_PILOT_POINTS = 5 };
+extern const struct qk_published_pilot qk_published_pilot500k[QK_PUBLISHED_PILOT_POINTS];
+
 /* "vukrosic/attention-keys-analysis at 6a5743b" */
 extern const char *const qk_published_source;
 

@@ -1,23 +1,29 @@
-/* The causal study as a paper, in Markdown or as one self-contained HTML page.
+/* A study as a paper, in Markdown or as one self-contained HTML page.
  *
  * Both come from the same blocks (page.h); the Markdown form is linted (lint.h) before anything
- * is returned, whichever form is asked for.
+ * is returned, whichever form is asked for.  What all studies' reports have in common is
+ * report.c's: title from the outcome, TL;DR of three sentences, set-up, limitations, prior work,
+ * recommendations, how it was made.  What is a study's own is a struct qk_report_kind
+ * (reportparts.h), in a file of its own.
  */
 #ifndef QK_STUDY_REPORT_H
 #define QK_STUDY_REPORT_H
 
 #include "base/mem.h"
 #include "base/provenance.h"
-#include "study/verdict.h"
+#include "study/surgery.h"
+#include "study/results.h"
 
 struct qk_report {
-    const struct qk_combined *combined;
-    const struct qk_verdict *numbers; /* computed from `combined` */
-    const cJSON *verdict;             /* verdict.json; must agree with `numbers` */
+    const char *study;                  /* "causal50m", ... */
+    const struct qk_combined *combined; /* NULL for sweep20m, which needs none */
+    const cJSON *verdict;               /* verdict.json; must be what these files give */
+    const struct qk_surgery *surgery;   /* or NULL */
+    const cJSON *chosen;                /* chosen.json, or NULL: rates were not tuned */
     const char *verdict_path;
     const char *figures; /* folder of NAME.svg (HTML) and NAME.png (Markdown) */
     const char *out;     /* where the report goes: figures are linked from there */
-    bool published;      /* the original study's values beside ours */
+    bool published;      /* causal50m: the original study's values beside ours */
     bool html;
     const struct qk_provenance *provenance;
 };

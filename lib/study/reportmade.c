@@ -70,10 +70,12 @@ void qk_report_made(struct qk_report_writer *w)
     struct qk_table inputs = {.columns = 2};
     qk_table_cell(&inputs, "file");
     qk_table_cell(&inputs, "SHA-256");
-    for (int i = 0; i < c->count; i++)
+    for (int i = 0; c != NULL && i < c->count; i++)
         for (int s = 0; s < c->at[i].n_seeds; s++)
             add_run(&commands, &inputs, c->at[i].seeds[s].json);
-    add_made(&commands, &inputs, cJSON_GetObjectItemCaseSensitive(c->json, "provenance"));
+    if (c != NULL)
+        add_made(&commands, &inputs, cJSON_GetObjectItemCaseSensitive(c->json, "provenance"));
+    add_made(&commands, &inputs, cJSON_GetObjectItemCaseSensitive(w->r->chosen, "provenance"));
     add_made(&commands, &inputs, cJSON_GetObjectItemCaseSensitive(w->r->verdict, "provenance"));
     char *own = qk_provenance_text(w->r->provenance);
     cJSON *json = own != NULL ? cJSON_Parse(own) : NULL;
@@ -86,7 +88,7 @@ void qk_report_made(struct qk_report_writer *w)
         "Every file records the command that made it and the hashes of what it was made "
         "from; `qk-aggregate` %s wrote this page from them.",
         QK_VERSION);
-    if (!isnan(c->elapsed_s))
+    if (c != NULL && !isnan(c->elapsed_s))
         qk_report_paragraph(w, "Training took %.0f s in all.", c->elapsed_s);
     qk_page_fold(&w->page, "Commands");
     qk_page_code(&w->page, commands.size > 0 ? commands.at : "(not recorded)");

@@ -54,25 +54,6 @@ static void published_contrasts(struct qk_table *t, const struct qk_verdict *v)
     }
 }
 
-enum qk_report_model qk_report_model(const struct qk_report_writer *w)
-{
-    const cJSON *config = qk_report_config(w, 0);
-    static const struct {
-        const char *key;
-        double value;
-    } size[] = {{"vocab_size", 49152}, {"d_model", 2048}, {"n_layers", QK_PUBLISHED_LAYERS},
-                {"n_heads", 16},       {"n_kv_heads", 8}, {"d_ff", 8192},
-                {"seq_len", 2048}};
-    if (config == NULL)
-        return QK_REPORT_UNTOLD;
-    for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
-        const cJSON *value = cJSON_GetObjectItemCaseSensitive(config, size[i].key);
-        if (!cJSON_IsNumber(value) || value->valuedouble != size[i].value)
-            return QK_REPORT_OTHER;
-    }
-    return QK_REPORT_SAME;
-}
-
 static const char *relation(enum qk_report_model model)
 {
     return model == QK_REPORT_SAME ? "a model of the same size, with one seed."
@@ -92,7 +73,7 @@ void qk_report_published(struct qk_report_writer *w)
     static const char *const contrasts[] = {"contrast",     "ΔPR published", "ΔPR here",
                                             "Δtrain publ.", "Δtrain here",   "Δval publ.",
                                             "Δval here"};
-    const struct qk_verdict *v = w->r->numbers;
+    const struct qk_verdict *v = w->numbers;
     struct qk_table t = {.columns = 9};
     qk_page_heading(&w->page, 2, "Published values beside ours");
     qk_report_paragraph(w, "The original study's published results (%s) come from %s",

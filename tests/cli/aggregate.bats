@@ -205,8 +205,10 @@ figures() {
     fails 1 'qk-aggregate: a.md: line 3: says "proves"' qk-aggregate lint a.md
     printf '## TL;DR\n\nIt is so.\n' >b.md
     fails 1 "qk-aggregate: b.md: line 3: a claim under 'TL;DR' has neither number nor figure" qk-aggregate lint b.md
-    printf '## TL;DR\n\n1.\n' >c.md
-    fails 1 "qk-aggregate: c.md: the loss curves (figure 1_loss) are missing" qk-aggregate lint c.md
+    printf '## TL;DR\n\n1. 2.\n' >c.md
+    fails 1 "qk-aggregate: c.md: the TL;DR has fewer than three sentences" qk-aggregate lint c.md
+    printf '## TL;DR\n\n1. 2. 3.\n\n## Set-up\n' >d.md
+    fails 1 "qk-aggregate: d.md: the loss curves (figure 1_loss or its kin) are missing" qk-aggregate lint d.md
 }
 
 @test "misuse: exit 2, the sentence and the usage line" {
@@ -335,6 +337,61 @@ higher rank with QK-Norm" ]
     [ "$(qk-aggregate table --study main300m --of contrasts --format tsv main.json | sed -n 2p | cut -f 1,2)" = "AdamW+QK − AdamW	+1.75" ]
     fails 1 "qk-aggregate: main.json: the table of rates needs a chosen.json" qk-aggregate table --study main300m --of rates main.json -o out
     fails 1 "qk-aggregate: main.json: there is no condition A1, which ablation25m needs" qk-aggregate verdict --study ablation25m main.json -o out
+}
+
+# The figures of a study, by name.
+named_figures() {
+    mkdir -p figures
+    for f in "$@"; do
+        echo '<svg width="9" height="9" viewBox="0 0 9 9"><g id="a"/></svg>' >figures/$f.svg
+        echo png >figures/$f.png
+    done
+}
+
+# STUDY and the options that both verdict.json and the report are made with: report.md and report.html, both linted
+reported() {
+    local study=$1
+    shift
+    qk-aggregate report --study "$study" --verdict v.json --figures figures "$@" -o report.md
+    qk-aggregate lint report.md
+    qk-aggregate report --study "$study" --verdict v.json --figures figures "$@" --format html -o report.html
+    ! grep -qE 'src=|<script|<link|@import' report.html
+    [ "$(grep -c '<svg' report.html)" -eq "$(grep -c '^!\[' report.md)" ]
+    [ "$(grep -c '^# ' report.md)" -eq 1 ]
+}
+
+@test "reports of the other studies" {
+    three_conditions
+    named_figures panel_a_loss panel_b_pr_trajectory panel_c_per_layer panel_d_delta layer_pr_heatmap sheet trajectory sv_waterfall \
+        data_complexity surgery gamma_vs_svd rank_and_loss lr_sweep val_loss mean_pr sv_spectra loss_vs_pr
+    qk-aggregate combine QK=QK.json NoQK=NoQK.json -o pilot.json
+    qk-aggregate verdict --study pilot500k pilot.json -o v.json
+    reported pilot500k --combined pilot.json
+    grep -q 'have 127.5' report.md
+    fails 1 "qk-aggregate: v.json: is no verdict of main300m" \
+        qk-aggregate report --study main300m --combined pilot.json --verdict v.json --figures figures -o out
+
+    qk-aggregate combine A1=QK.json A2=NoQK.json B1=QK.json B2=NoQK.json C1=QK.json C2=QK.json -o ablation.json
+    echo '{"A1": {"svd": [{"fraction": 0, "loss": 3}, {"fraction": 0.5, "loss": 3.1}], "gamma": [{"fraction": 0, "loss": 3}, {"fraction": 0.5, "loss": 3.1}],
+        "random": [{"fraction": 0, "loss": 3}, {"fraction": 0.5, "loss": 4}]}}' >surgery.json
+    qk-aggregate verdict --study ablation25m --surgery surgery.json ablation.json -o v.json
+    reported ablation25m --combined ablation.json --surgery surgery.json
+    [ "$(grep -c '^### ' report.md)" -eq 6 ] # learning rates and five claims
+    grep -q '^| A1 | svd |' report.md
+    fails 1 "qk-aggregate: v.json: 'numbers' is not what the combined file gives: make the verdict anew" \
+        qk-aggregate report --study ablation25m --combined ablation.json --verdict v.json --figures figures -o out
+
+    sweep_run AdamW 1e-4 3.2; sweep_run AdamW 3e-4 3.1; sweep_run AdamW 6e-4 3.3
+    qk-aggregate pick-lr AdamW:1e-4=AdamW-1e-4.json AdamW:3e-4=AdamW-3e-4.json AdamW:6e-4=AdamW-6e-4.json -o chosen.json
+    qk-aggregate verdict --study sweep20m chosen.json -o v.json
+    reported sweep20m --chosen chosen.json
+    grep -q '^| AdamW | 0.0003 |' report.md
+
+    qk-aggregate combine AdamW=NoQK.json AdamW_QK=QK.json Muon=NoQK.json Muon_QK=QK.json -o main.json
+    qk-aggregate verdict --study main300m --chosen chosen.json main.json -o v.json
+    reported main300m --combined main.json --chosen chosen.json
+    grep -q '(figures/lr_sweep.png)' report.md
+    fails 2 "qk-aggregate: --chosen, --verdict and --figures are needed" qk-aggregate report --study sweep20m --verdict v.json --figures figures
 }
 
 @test "experiment-config: every field from the configs" {

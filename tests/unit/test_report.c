@@ -1,5 +1,6 @@
 #include "causal.h"
 
+#include "study/judge.h"
 #include "study/lint.h"
 #include "study/page.h"
 #include "study/report.h"
@@ -16,11 +17,30 @@ static const char *const svg =
 static int make_folder(void **state)
 {
     (void)state;
-    static const char *const names[] = {"1_loss", "2_key_pr_causal", "3_per_layer",
-                                        "4_causal_decomposition", "5_gamma_cv"};
+    static const char *const names[] = {"1_loss",
+                                        "2_key_pr_causal",
+                                        "3_per_layer",
+                                        "4_causal_decomposition",
+                                        "5_gamma_cv",
+                                        "panel_a_loss",
+                                        "panel_b_pr_trajectory",
+                                        "panel_c_per_layer",
+                                        "panel_d_delta",
+                                        "layer_pr_heatmap",
+                                        "trajectory",
+                                        "sv_waterfall",
+                                        "data_complexity",
+                                        "surgery",
+                                        "gamma_vs_svd",
+                                        "rank_and_loss",
+                                        "lr_sweep",
+                                        "val_loss",
+                                        "mean_pr",
+                                        "sv_spectra",
+                                        "loss_vs_pr"};
     if (mkdtemp(folder) == NULL)
         return -1;
-    for (int i = 0; i < 5; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char *name = qk_format("%s.svg", names[i]);
         free(causal_file(folder, name, svg));
         free(name);
@@ -37,9 +57,13 @@ static int remove_folder(void **state)
 
 /* ---- lint ---- */
 
+/* 25 lines in all */
+#define LIMITS                                                                                     \
+    "## Limitations\n\n- One seed.\n- Learning rates were not tuned per condition.\n- One "        \
+    "architecture of one size.\n- Another scale.\n- In production.\n"
 #define GOOD                                                                                       \
-    "# T\n\n## TL;DR\n\nA is 3.\n\n## Loss\n\n![c](f/1_loss.png)\n\nIt falls by 2.\n\n"            \
-    "## Limitations\n\n- One seed.\n- Learning rates untuned.\n"
+    "# T\n\n## TL;DR\n\nA is 3. B is 2. C is 1.\n\n## Set-up\n\nx\n\n## Loss\n\n"                  \
+    "![c](f/1_loss.png)\n\nIt falls by 2.\n\n" LIMITS
 
 static void lint_finds(const char *markdown, const char *sentence)
 {
@@ -55,29 +79,106 @@ static void lint_passes_only_what_shows_its_evidence(void **state)
 {
     (void)state;
     lint_finds(GOOD, NULL);
-    lint_finds(GOOD "\n## Discussion\n\nThis proves 1.\n", "r.md: line 20: says \"proves\"");
-    lint_finds(GOOD "\n## Discussion\n\nIt Proves, 1.\n", "r.md: line 20: says \"proves\"");
+    lint_finds(GOOD "\n## Discussion\n\nThis proves 1.\n", "r.md: line 27: says \"proves\"");
+    lint_finds(GOOD "\n## Discussion\n\nIt Proves, 1.\n", "r.md: line 27: says \"proves\"");
     lint_finds(GOOD "\n## Discussion\n\nIt improves by 1.\n", NULL);
     lint_finds(GOOD "\n## Discussion\n\nIt is better.\n",
-               "r.md: line 20: a claim under 'Discussion' has neither number nor figure");
+               "r.md: line 27: a claim under 'Discussion' has neither number nor figure");
     lint_finds(GOOD "\n## Discussion\n\n- 1 yes.\n- It is better.\n",
-               "r.md: line 21: a claim under 'Discussion' has neither number nor figure");
+               "r.md: line 28: a claim under 'Discussion' has neither number nor figure");
     lint_finds(GOOD "\n## Discussion\n\nIt is better\nby 1.\n", NULL); /* one paragraph */
     lint_finds(GOOD "\n## Prior work\n\nIt is better.\n", NULL);       /* claims nothing of ours */
 }
+
+/* Every section that claims, and questions below one. */
+static void lint_knows_the_sections(void **state)
+{
+    (void)state;
+    static const char *const claiming[] = {"Verdict: which",
+                                           "Loss against rank",
+                                           "Representation quality",
+                                           "Data complexity",
+                                           "Surgery",
+                                           "Reversal: does it",
+                                           "Claims",
+                                           "Downstream",
+                                           "Gain",
+                                           "Other measures",
+                                           "The original's report beside ours"};
+    for (size_t i = 0; i < sizeof claiming / sizeof claiming[0]; i++) {
+        char *text = qk_format("%s\n## %s\n\nIt is better.\n", GOOD, claiming[i]);
+        char *sentence = qk_format(
+            "r.md: line 27: a claim under '%s' has neither number nor figure", claiming[i]);
+        lint_finds(text, sentence);
+        free(text);
+        free(sentence);
+    }
+    lint_finds(GOOD "\n## Claims\n\n### Is it?\n\nIt is better.\n",
+               "r.md: line 29: a claim under 'Is it?' has neither number nor figure");
+    lint_finds(GOOD "\n## Claims\n\n### Is it?\n\nBy 2.\n", NULL);
+    lint_finds(GOOD "\n## Claims\n\n### Is it?\n\n### And?\n\nBy 2.\n",
+               "r.md: 'Is it?' is asked and not answered");
+    lint_finds(GOOD "\n## Claims\n\n### Is it?\n", "r.md: 'Is it?' is asked and not answered");
+    lint_finds(GOOD "\n## Downstream\n\nHellaSwag is 0.3.\n",
+               "r.md: downstream numbers are given without their power");
+    lint_finds(GOOD "\n## Downstream\n\nHellaSwag is 0.3, underpowered.\n", NULL);
+}
+
+#define TLDR "## TL;DR\n\n1. 2. 3.\n\n"
+#define TOP TLDR "## Set-up\n\nx\n\n"
 
 static void lint_wants_the_parts(void **state)
 {
     (void)state;
     lint_finds("# T\n", "r.md: there is no TL;DR");
-    lint_finds("## TL;DR\n\n1.\n", "r.md: the loss curves (figure 1_loss) are missing");
-    lint_finds("## TL;DR\n\n1.\n\n![x](1_loss.png)\n", "r.md: the limitations are missing");
-    lint_finds("## TL;DR\n\n1.\n\n![x](1_loss.png)\n\n## Limitations\n\n",
-               "r.md: the limitations are missing");
-    lint_finds("## TL;DR\n\n1.\n\n![x](1_loss.png)\n\n## Limitations\n\n- Small.\n",
-               "r.md: the limitations say nothing about seeds");
-    lint_finds("## TL;DR\n\n1.\n\n![x](1_loss.png)\n\n## Limitations\n\n- One seed.\n",
-               "r.md: the limitations say nothing about learning rates");
+    lint_finds("## TL;DR\n\n1. 2.\n", "r.md: the TL;DR has fewer than three sentences");
+    lint_finds(TLDR, "r.md: the set-up is missing");
+    lint_finds(TOP, "r.md: the loss curves (figure 1_loss or its kin) are missing");
+    lint_finds(TOP "![x](1_loss.png)\n", "r.md: the limitations are missing");
+    lint_finds(TOP "![x](1_loss.png)\n\n## Limitations\n\n", "r.md: the limitations are missing");
+    static const char *const curves[] = {"panel_a_loss", "rank_and_loss", "val_loss", "lr_sweep"};
+    for (size_t i = 0; i < 4; i++) {
+        char *text = qk_format(TOP "![x](%s.png)\n\n" LIMITS, curves[i]);
+        lint_finds(text, NULL);
+        free(text);
+    }
+}
+
+/* Each thing that limitations speak of, left out once. */
+static void lint_reads_the_limitations(void **state)
+{
+    (void)state;
+    static const char *const items[][2] = {
+        {"- One seed.\n", "seeds"},
+        {"- Learning rates were not tuned per condition.\n", "learning rates"},
+        {"- Of one size.\n", "the size of the model"},
+        {"- One architecture.\n", "the architecture"},
+        {"- Another scale.\n", "other scales"},
+        {"- In production.\n", "production models"}};
+    enum { ITEMS = sizeof items / sizeof items[0] };
+    for (int out = 0; out < ITEMS; out++) {
+        struct qk_buffer text = {0};
+        qk_buffer_text(&text, TOP "![x](1_loss.png)\n\n## Limitations\n\n");
+        for (int i = 0; i < ITEMS; i++)
+            qk_buffer_text(&text, i == out ? "" : items[i][0]);
+        char *sentence = qk_format("r.md: the limitations say nothing about %s", items[out][1]);
+        lint_finds(text.at, sentence);
+        free(sentence);
+        qk_buffer_free(&text);
+    }
+}
+
+/* Tuned and shown, or said not to be. */
+static void lint_asks_how_rates_were_chosen(void **state)
+{
+    (void)state;
+#define SOME                                                                                       \
+    "\n\n## Limitations\n\n- One seed.\n- Learning rates.\n- One architecture of one size.\n- "    \
+    "Another scale.\n- In production.\n"
+    lint_finds(TOP "![x](val_loss.png)" SOME,
+               "r.md: no tuning of learning rates is shown (figure lr_sweep), and the limitations "
+               "do not say that they were not tuned per condition");
+    lint_finds(TOP "![x](val_loss.png)\n\n![x](lr_sweep.png)" SOME, NULL);
 }
 
 /* ---- page ---- */
@@ -117,8 +218,8 @@ static struct qk_provenance provenance = {.off = true};
 static int write_report(struct qk_buffer *to, cJSON *judged, const char *out, bool html,
                         struct qk_err *err)
 {
-    const struct qk_report r = {.combined = &combined,
-                                .numbers = &verdict,
+    const struct qk_report r = {.study = "causal50m",
+                                .combined = &combined,
                                 .verdict = judged,
                                 .verdict_path = "v.json",
                                 .figures = folder,
@@ -301,11 +402,274 @@ static void a_strange_verdict_is_refused(void **state)
     forget(judged);
 }
 
+/* ---- the other studies ---- */
+
+#define CONFIG                                                                                     \
+    "{\"vocab_size\": 4096, \"d_model\": 128, \"n_layers\": 1, \"n_heads\": 4, \"n_kv_heads\": 2," \
+    "\"d_ff\": 512, \"seq_len\": 256, \"muon_lr\": 0.01, \"adamw_lr\": 0.01, \"batch_size\": 1,"   \
+    "\"train_tokens\": 1}"
+#define EVALS                                                                                      \
+    "{\"hellaswag\": {\"task\": \"hellaswag\", \"n\": 200, \"value\": 0.27, \"stderr\": 0.0314,"   \
+    "\"how\": {\"shots\": 10, \"shots_source\": \"same file\", \"definition\": \"lm-eval\"}},"     \
+    "\"lambada\": {\"task\": \"lambada\", \"n\": 100, \"value\": 0.05, \"stderr\": 0.02}}"
+
+static void add_text(cJSON *to, const char *key, const char *text)
+{
+    struct qk_err err;
+    cJSON_AddItemToObject(to, key, qk_json_parse(text, "test", &err));
+}
+
+/* One run: points 0, 1 M, 2 M tokens, one layer, with what reports read beyond the original. */
+static cJSON *study_run(double pr, double loss, int seed)
+{
+    cJSON *json = cJSON_CreateObject(), *layers = cJSON_AddObjectToObject(json, "layer_pr");
+    const double tokens[3] = {0, 1e6, 2e6}, train[3] = {NAN, loss + 1, loss};
+    const double rank[3] = {28, 26, pr}, q[3] = {28, 27, pr + 1};
+    cJSON_AddStringToObject(json, "tag", "x");
+    cJSON_AddStringToObject(json, "site", "post_rope");
+    cJSON_AddItemToObject(json, "tokens", qk_json_numbers(tokens, 3));
+    cJSON_AddItemToObject(json, "loss", qk_json_numbers(train, 3));
+    cJSON_AddItemToObject(json, "val_loss", qk_json_numbers(train, 3));
+    cJSON_AddItemToObject(json, "mean_pr", qk_json_numbers(rank, 3));
+    cJSON_AddItemToObject(json, "q_pr", qk_json_numbers(q, 3));
+    cJSON_AddItemToObject(layers, "0", qk_json_numbers(rank, 3));
+    cJSON_AddItemToObject(json, "gamma_cv", cJSON_CreateObject());
+    cJSON_AddNumberToObject(json, "seed", seed);
+    cJSON_AddNumberToObject(json, "head_dim", 32);
+    cJSON_AddNumberToObject(json, "null_pr", 31.87);
+    add_text(json, "config", CONFIG);
+    add_text(json, "evals", EVALS);
+    return json;
+}
+
+static void add_study(cJSON *to, const char *name, double pr, double loss, int seeds)
+{
+    cJSON *json = study_run(pr, loss, 42);
+    if (seeds > 1) {
+        cJSON *list = cJSON_AddArrayToObject(json, "seeds");
+        for (int s = 0; s < seeds; s++)
+            cJSON_AddItemToArray(list, study_run(pr + 0.1 * s, loss + 0.001 * s, 42 + s));
+    }
+    cJSON_AddItemToObject(to, name, json);
+}
+
+static cJSON *study_combined(const char *names, int seeds)
+{
+    cJSON *json = cJSON_CreateObject();
+    struct qk_strings list = {0};
+    qk_strings_split(&list, names, ' ');
+    for (size_t i = 0; i < list.count; i++)
+        add_study(json, list.at[i], 20 + 2.0 * (double)i, 4 + 0.1 * (double)i, seeds);
+    qk_strings_free(&list);
+    return json;
+}
+
+static const char *const chosen_text =
+    "{\"AdamW\": {\"lr\": {\"muon\": null, \"adamw\": 0.001}, \"rate\": 0.001, \"val_loss\": 4.1,"
+    "\"rank\": 24, \"edge\": false, \"side\": null, \"add\": [], \"grid\": ["
+    "{\"rate\": 0.0003, \"lr\": {\"muon\": null, \"adamw\": 0.0003}, \"val_loss\": 4.3, "
+    "\"mean_pr\": 27},"
+    "{\"rate\": 0.001, \"lr\": {\"muon\": null, \"adamw\": 0.001}, \"val_loss\": 4.1, \"mean_pr\": "
+    "24}]},"
+    "\"Muon_QK\": {\"lr\": {\"muon\": 0.02, \"adamw\": 0.005}, \"rate\": 0.02, \"val_loss\": 4.0,"
+    "\"rank\": 22, \"edge\": true, \"side\": \"high\", \"add\": [0.04], \"grid\": ["
+    "{\"rate\": 0.02, \"lr\": {\"muon\": 0.02, \"adamw\": 0.005}, \"val_loss\": 4.0, \"mean_pr\": "
+    "22}]}}";
+
+static const char *const surgery_text =
+    "{\"A1\": {"
+    "\"svd\": [{\"fraction\": 0, \"loss\": 4}, {\"fraction\": 0.5, \"loss\": 4.1}],"
+    "\"gamma\": [{\"fraction\": 0, \"loss\": 4}, {\"fraction\": 0.5, \"loss\": 4.3}],"
+    "\"random\": [{\"fraction\": 0, \"loss\": 4}, {\"fraction\": 0.5, \"loss\": 4.6}]}}";
+
+/* What a study's report is made from. */
+struct study {
+    struct qk_combined combined;
+    struct qk_surgery surgery;
+    cJSON *chosen, *verdict;
+    struct qk_report r;
+};
+
+static void study_open(struct study *s, const char *study, cJSON *json, bool surgery, bool chosen)
+{
+    struct qk_err err;
+    *s = (struct study){.r = {.study = study,
+                              .verdict_path = "v.json",
+                              .figures = folder,
+                              .out = "-",
+                              .provenance = &provenance}};
+    if (json != NULL) {
+        assert_works(qk_combined_parse(&s->combined, json, "test", &err));
+        s->r.combined = &s->combined;
+    }
+    if (surgery) {
+        char *path = causal_file(folder, "surgery.json", surgery_text);
+        assert_works(qk_surgery_read(&s->surgery, path, &err));
+        free(path);
+        s->r.surgery = &s->surgery;
+    }
+    if (chosen)
+        s->r.chosen = s->chosen = qk_json_parse(chosen_text, "test", &err);
+    const struct qk_evidence e = {s->r.combined, s->r.surgery, s->r.chosen};
+    s->r.verdict = s->verdict = qk_judge(study, &e, &err);
+    if (s->verdict == NULL)
+        fail_msg("%s", err.text);
+}
+
+static void study_close(struct study *s)
+{
+    cJSON_Delete(s->verdict);
+    cJSON_Delete(s->chosen);
+    qk_surgery_free(&s->surgery);
+    qk_combined_free(&s->combined);
+}
+
+/* Both forms are written, pass the lint, and the Markdown has these parts. */
+static void reports(struct study *s, const char *const *parts)
+{
+    struct qk_err err;
+    struct qk_buffer text = {0}, page = {0};
+    static const char *const common[] = {"## TL;DR",
+                                         "## Set-up",
+                                         "### Learning rates",
+                                         "## Loss",
+                                         "## Representation quality",
+                                         "## Loss against rank",
+                                         "## Downstream",
+                                         "## Discussion",
+                                         "## Limitations",
+                                         "## Prior work",
+                                         "## Recommendations",
+                                         "## How it was made",
+                                         "in production models"};
+    assert_works(qk_report_write(&text, &s->r, &err));
+    const char *dump = getenv("QK_REPORT_DUMP");
+    if (dump != NULL) {
+        char *name = qk_format("%s.md", s->r.study);
+        free(causal_file(dump, name, text.at));
+        free(name);
+    }
+    for (size_t i = 0; i < sizeof common / sizeof common[0]; i++)
+        says(text.at, common[i], true);
+    for (; *parts != NULL; parts++)
+        says(text.at, *parts, true);
+    s->r.html = true;
+    assert_works(qk_report_write(&page, &s->r, &err));
+    says(page.at, "</html>", true);
+    qk_buffer_free(&text);
+    qk_buffer_free(&page);
+    study_close(s);
+}
+
+static void the_pilot_has_the_originals_report_beside_it(void **state)
+{
+    (void)state;
+    struct study s;
+    static const char *const parts[] = {
+        "## The original's report beside ours",
+        "wrong: independent Gaussian rows of 8,192 × 128 "
+        "have 127.5",
+        "| 0.4096 | 114.05 | 113.30 | +0.75 | −0.030 | 2 | 20.00 | 22.00 | −2.00 | −0.100 |",
+        "31.87, against 28.00 measured at the first point",
+        "panel_d_delta",
+        NULL};
+    study_open(&s, "pilot500k", study_combined("QK NoQK", 1), false, false);
+    reports(&s, parts);
+}
+
+static void the_ablation_answers_its_claims(void **state)
+{
+    (void)state;
+    struct study s;
+    static const char *const parts[] = {"### Is collapse jointly determined",
+                                        "### Does QK-Norm accelerate it?",
+                                        "### Does Muon's spectral evolution",
+                                        "### Is depth adaptive to data?",
+                                        "### What follows for pruning?",
+                                        "For pruning: areas",
+                                        "re-inflated to length √32",
+                                        "| A1 | svd |",
+                                        "not tuned per condition",
+                                        "gamma_vs_svd",
+                                        "| A1 | ",
+                                        NULL};
+    study_open(&s, "ablation25m", study_combined("A1 A2 B1 B2 C1 C2", 1), true, false);
+    reports(&s, parts);
+}
+
+static void the_ablation_says_what_it_cannot_tell(void **state)
+{
+    (void)state;
+    struct study s;
+    static const char *const parts[] = {"It cannot be told: that needs dose curves",
+                                        "No surgery was run here", NULL};
+    study_open(&s, "ablation25m", study_combined("A1 A2 B1 B2 C1 C2", 1), false, false);
+    reports(&s, parts);
+}
+
+static void the_sweep_reports_without_runs(void **state)
+{
+    (void)state;
+    struct study s;
+    static const char *const parts[] = {"lr_sweep", "Extend the grid of Muon+QK at its high end",
+                                        "AdamW: rate 0.001 wins", NULL};
+    study_open(&s, "sweep20m", NULL, false, true);
+    reports(&s, parts);
+}
+
+static void the_main_study_tells_its_power(void **state)
+{
+    (void)state;
+    struct study s;
+    static const char *const parts[] = {"## Verdict: which scenario",
+                                        "## Reversal",
+                                        "underpowered by design",
+                                        "must differ by about 0.0870",
+                                        "0.2700 ± 0.0314",
+                                        "lr_sweep",
+                                        "| Muon+QK | 43 |",
+                                        "10 shots (from: same file)",
+                                        NULL};
+    study_open(&s, "main300m", study_combined("AdamW AdamW_QK Muon Muon_QK", 2), false, true);
+    reports(&s, parts);
+}
+
+/* Without a sweep the report says that rates were not tuned. */
+static void the_main_study_without_a_sweep_says_so(void **state)
+{
+    (void)state;
+    struct study s;
+    static const char *const parts[] = {"not tuned per configuration", NULL};
+    study_open(&s, "main300m", study_combined("AdamW AdamW_QK Muon Muon_QK", 2), false, false);
+    reports(&s, parts);
+}
+
+static void a_report_needs_its_own_verdict(void **state)
+{
+    (void)state;
+    struct study s;
+    struct qk_err err;
+    struct qk_buffer text = {0};
+    study_open(&s, "pilot500k", study_combined("QK NoQK", 1), false, false);
+    s.r.study = "main300m";
+    assert_int_equal(qk_report_write(&text, &s.r, &err), -1);
+    assert_string_equal(err.text, "v.json: is no verdict of main300m");
+    s.r.study = "pilot500k";
+    cJSON_ReplaceItemInObject(s.verdict, "outcome", cJSON_CreateString("x"));
+    assert_int_equal(qk_report_write(&text, &s.r, &err), -1);
+    assert_string_equal(err.text, "v.json: 'outcome' is not what the combined file gives: make the "
+                                  "verdict anew");
+    study_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lint_passes_only_what_shows_its_evidence),
+        cmocka_unit_test(lint_knows_the_sections),
         cmocka_unit_test(lint_wants_the_parts),
+        cmocka_unit_test(lint_reads_the_limitations),
+        cmocka_unit_test(lint_asks_how_rates_were_chosen),
         cmocka_unit_test(html_is_escaped_and_figures_are_inside),
         cmocka_unit_test(reports_pass_their_own_lint),
         cmocka_unit_test(an_untold_size_stays_untold),
@@ -313,6 +677,13 @@ int main(void)
         cmocka_unit_test(links_are_relative),
         cmocka_unit_test(html_needs_nothing_else),
         cmocka_unit_test(a_strange_verdict_is_refused),
+        cmocka_unit_test(the_pilot_has_the_originals_report_beside_it),
+        cmocka_unit_test(the_ablation_answers_its_claims),
+        cmocka_unit_test(the_ablation_says_what_it_cannot_tell),
+        cmocka_unit_test(the_sweep_reports_without_runs),
+        cmocka_unit_test(the_main_study_tells_its_power),
+        cmocka_unit_test(the_main_study_without_a_sweep_says_so),
+        cmocka_unit_test(a_report_needs_its_own_verdict),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
