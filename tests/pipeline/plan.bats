@@ -97,3 +97,42 @@ driver() { # CAPABILITY
     run plan SCALE=full LOCK=
     [[ $output != *flock* ]]
 }
+
+full() { make --no-print-directory -n RUNS="$BATS_TEST_TMPDIR/runs" SCALE=full "pipelines/$1"; }
+has() { for word in "$@"; do [[ $output == *"$word"* ]] || { echo "no $word"; return 1; }; done; }
+trained() { grep -c 'bin/qk-train' <<<"$output"; }
+
+@test "pilot500k as published: 1x8 sequences, keys every 102,400 tokens, 4x2048 rows" {
+    run full pilot500k
+    [ "$(trained)" -eq 4 ]
+    has "--probe 4x2048" "--val-tokens 32768" "--until 500000" "--keys-at 114688,212992,311296,409600,507904" "qk_norm=learned" "qk_norm=none" \
+        "--site post_rope" '"batch_size":1,"grad_accum":8' "combined_results.json"
+    [ ! -e "$BATS_TEST_TMPDIR/runs" ]
+}
+
+@test "ablation25m as published: six runs, ten checkpoints that are the points, surgery in tenths with three draws" {
+    run full ablation25m
+    [ "$(trained)" -eq 60 ]
+    has "--probe 1x1000" "--filter simple" "--filter complex" "--probe-from" "--until 500000 " "--until 25000000 " "--keys-at 25001984 " \
+        "optimizer=muon+adamw --set qk_norm=learned" "optimizer=adamw --set qk_norm=none" "--spectra" '"muon_lr":0.024,"adamw_lr":0.006' "val=1002048,test=1002048"
+    # four methods of A1 and B1, three of A2; random ones three times
+    [ "$(grep -c 'bin/qk-prune' <<<"$output")" -eq $((2 * (9 + 9 + 27 + 27) + 9 + 27 + 27)) ]
+    [ "$(grep -c -- '--by gamma' <<<"$output")" -eq 18 ]
+    [ "$(grep 'bin/qk-prune' <<<"$output" | grep -c '/A2/.*--by gamma')" -eq 0 ]
+}
+
+@test "sweep20m as published: twenty runs of weights only, warm-up and cosine, by the loss on split select" {
+    run full sweep20m
+    [ "$(trained)" -eq 20 ]
+    has "--weights-only" "lr_schedule=cosine --set train_tokens=20000000 --set warmup_tokens=400000" "--split select" "select=5002048" "--probe 8x2048" \
+        "muon_lr=0.072 --set adamw_lr=0.018" "adamw_lr=1e-4" "qk-aggregate pick-lr"
+}
+
+@test "main300m as published: the sweep, then eight runs with points every 500 steps and at 1 M, spectra every 5,000" {
+    run full main300m
+    [ "$(trained)" -eq $((20 + 8 * 8)) ]
+    has "train_tokens=300000000 --set warmup_tokens=6000000" "--keys-at 1015808 " "--keys-at 8192000,16384000," "--until 50000000 " "--val-tokens 5M" \
+        "--task hellaswag" "--shots 10 --shots-data" "--task lambada" "--task wikitext" "seed=137" "experiment-config"
+    [[ $(grep -m 1 'bin/qk-probe.*--spectra' <<<"$output") == *"keys-000000000000.h5 "*"keys-000081920000.h5 "*"keys-000245760000.h5 "*"keys-000300007424.h5"* ]]
+    [ ! -e "$BATS_TEST_TMPDIR/runs" ]
+}

@@ -130,7 +130,7 @@ EOF
     sed -i 's/"loss":[^,]*/"loss":null/' "$run_dir/log-000000005120.jsonl"
     run make health RUNS="$RUNS"
     [[ $output == *"NoQK/seed-42"*"NOT A NUMBER"* ]]
-    rm "$run_dir"/ckpt-000000002560.h5* "$run_dir"/ckpt-000000005120.h5*
+    rm "$run_dir"/ckpt-000000002560.h5* "$run_dir"/ckpt-000000005120.h5* "$run_dir/log.jsonl"
     run study pipelines/causal50m
     [ "$status" -eq 0 ]
     [ "$(grep -c 'bin/qk-train' <<<"$output")" -eq 2 ]
