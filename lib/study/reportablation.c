@@ -101,10 +101,10 @@ static void write_surgery(struct qk_report_writer *w)
         w,
         "Calibration and evaluation share no data. The methods cut at two places: `svd` and "
         "`random-subspace` cut W_k, before the norm, and RMSNorm divides what is left by its own "
-        "root mean square, so with QK-Norm it is re-inflated to length √%d again; `gamma` and "
-        "`random` set gains to zero, after the norm, and nothing restores them. At the same F they "
-        "therefore do not take the same length from the keys: `gamma` is to be held against "
-        "`random`, `svd` against `random-subspace`.",
+        "root mean square, so with QK-Norm it is re-inflated to length √%d again; a cut of γ, by "
+        "`gamma` and, where there is a gain, by `random`, comes after the norm, and nothing "
+        "restores it. At the same F they therefore do not take the same length from the keys: "
+        "`gamma` is to be held against `random`, `svd` against `random-subspace`.",
         dim > 0 ? dim : 1);
     qk_report_figure(w, "gamma_vs_svd", gain_caption);
 }

@@ -213,6 +213,16 @@ static void add_limits(struct qk_report_writer *w, struct qk_strings *list)
     else
         qk_report_item(list, "Learning rates were not tuned per configuration, and a learning rate "
                              "alone can move rank as much as a condition does.");
+    const cJSON *one;
+    cJSON_ArrayForEach(one, w->r->chosen)
+    {
+        char label[QK_CONDITION_NAME];
+        if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(one, "edge")))
+            qk_report_item(list,
+                           "The rate of %s was best at the edge of its grid: it is the best one "
+                           "tried, not an optimum.",
+                           qk_condition_label(one->string, label));
+    }
     qk_report_item(list, "Conditions share tokens, not time: Muon's step costs more than AdamW's.");
     qk_report_item(list, "Downstream tasks are at the edge of guessing for models of this size.");
 }

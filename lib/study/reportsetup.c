@@ -93,6 +93,14 @@ static void write_architecture(struct qk_report_writer *w, const cJSON *config)
     qk_report_table(w, &t);
 }
 
+/* A rate that stands in the config and trains nothing. */
+static bool without_muon(const cJSON *config)
+{
+    char optimizer[64];
+    qk_report_setting(config, "optimizer", optimizer);
+    return strcmp(optimizer, "adamw") == 0;
+}
+
 /* What the conditions do not share. */
 static void write_conditions(struct qk_report_writer *w)
 {
@@ -107,8 +115,9 @@ static void write_conditions(struct qk_report_writer *w)
         const int64_t parameters = qk_results_parameters(&c->at[i].mean);
         qk_table_cell(&t, "%s", qk_condition_label(c->at[i].name, label));
         for (int k = 0; k < 4; k++) {
+            const bool idle = k == 2 && without_muon(qk_report_config(w, i));
             qk_report_setting(qk_report_config(w, i), keys[k], value);
-            qk_table_cell(&t, "%s", value);
+            qk_table_cell(&t, "%s", idle ? "-" : value);
         }
         qk_table_cell(&t, "%s", parameters > 0 ? qk_group_digits(parameters, digits) : "-");
     }
