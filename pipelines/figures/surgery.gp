@@ -44,7 +44,7 @@ do for [k = 1:count] {
     set yrange [low - 0.04 * span:high + 0.06 * span]
     set xtics 0, 0.1
     set xlabel "share F of the key directions removed"
-    if ((k - 1) % columns == 0) { set ylabel "loss (nats per token)" } else { unset ylabel }
+    if ((k - 1) % columns == 0) { set ylabel "loss (nats per token)"; set format y "%g" } else { unset ylabel; set format y "" }
     plot for [j = 1:many] data index block + j - 1 using 1:3:(0):($4 - $3) with vectors heads size graph 0.006, 90 nofilled linecolor rgb hues[way(word(methods, j))] linewidth 1.1 * big, \
          for [j = 1:many] data index block + j - 1 using 1:2 with linespoints linecolor rgb hues[way(word(methods, j))] linewidth 2.0 * big pointtype marks[way(word(methods, j))] pointsize 0.7 * big
     block = block + many
