@@ -57,7 +57,7 @@ given := $(foreach k,$(KEYS_$(RESULTS_OF)),$(addprefix $(firstword $(subst :, ,$
 $(OUT)/combined.json: $(foreach g,$(given),$(lastword $(subst =, ,$(g)))) | bin
 	@mkdir -p $(@D)
 	bin/qk-aggregate combine $(given) -o $@
-redrawn_from = $(or $(call there,$(or $(INPUT_$(1)),combined.json)),$(if $(filter-out combined.json,$(INPUT_$(1))),,$(OUT)/combined.json))
+redrawn_from = $(or $(if $(call there,$(or $(INPUT_$(1)),combined.json)),$(call there,$(or $(INPUT_$(1)),combined.json) $(ALSO_$(1)))),$(if $(filter-out combined.json,$(INPUT_$(1))),,$(OUT)/combined.json))
 FIGURES_THERE := $(foreach f,$(FIGURES_$(RESULTS_OF)),$(if $(call redrawn_from,$(f)),$(f)))
 $(eval $(call drawing,$(OUT),$(FIGURES_THERE),redrawn_from))
 .PHONY: figures

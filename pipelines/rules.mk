@@ -132,7 +132,7 @@ $(RUN_ROOT)/power.json: $(RUN_ROOT)/combined.json | bin
 # ---- drawing (pipelines/figures.mk) and reporting ----
 FIGURES := $(FIGURES_$(STUDY))
 DRAWN := $(call drawn,$(RUN_ROOT)/figures,$(FIGURES))
-drawn_from = $(RUN_ROOT)/$(or $(INPUT_$(1)),combined.json)
+drawn_from = $(addprefix $(RUN_ROOT)/,$(or $(INPUT_$(1)),combined.json) $(ALSO_$(1)))
 $(eval $(call drawing,$(RUN_ROOT)/figures,$(FIGURES),drawn_from))
 
 $(RUN_ROOT)/report.md $(RUN_ROOT)/report.html: $(RUN_ROOT)/report.%: $(RUN_ROOT)/combined.json $(RUN_ROOT)/verdict.json $(DRAWN) | bin

@@ -23,7 +23,7 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
     for file in QK/results.json QK_frozen/results.json NoQK/results.json combined.json verdict.json report.md report.html; do
         [ -s "$ROOT/$file" ] || { echo "$file is missing"; false; }
     done
-    for figure in 1_loss 2_key_pr_causal 3_per_layer 4_causal_decomposition 5_gamma_cv; do
+    for figure in 1_loss 2_key_pr_causal 3_per_layer 4_causal_decomposition 5_gamma_cv sites; do
         [ -s "$ROOT/figures/$figure.png" ]
         [ -s "$ROOT/figures/$figure.svg" ]
     done
@@ -144,12 +144,12 @@ EOF
     mkdir -p "$BATS_TEST_TMPDIR/given/QK" "$BATS_TEST_TMPDIR/given/QK_frozen" "$BATS_TEST_TMPDIR/given/NoQK"
     for condition in QK QK_frozen NoQK; do cp "$ROOT/$condition/results.json" "$BATS_TEST_TMPDIR/given/$condition"; done
     make --no-print-directory figures RESULTS="$BATS_TEST_TMPDIR/given" OUT="$BATS_TEST_TMPDIR/drawn"
-    [ "$(find "$BATS_TEST_TMPDIR/drawn" -name '*.png' -size +0 | wc -l)" -eq 5 ]
+    [ "$(find "$BATS_TEST_TMPDIR/drawn" -name '*.png' -size +0 | wc -l)" -eq 6 ]
     [ "$(find "$BATS_TEST_TMPDIR/given" -type f | wc -l)" -eq 3 ]
     mkdir "$BATS_TEST_TMPDIR/combined"
     cp "$ROOT/combined.json" "$BATS_TEST_TMPDIR/combined"
     make --no-print-directory figures RESULTS="$BATS_TEST_TMPDIR/combined"
-    [ "$(find "$BATS_TEST_TMPDIR/combined/figures" -name '*.svg' -size +0 | wc -l)" -eq 5 ]
+    [ "$(find "$BATS_TEST_TMPDIR/combined/figures" -name '*.svg' -size +0 | wc -l)" -eq 6 ]
 }
 
 @test "make figures without results says so" {
@@ -167,13 +167,13 @@ EOF
     [ "$status" -eq 0 ]
     [[ $output == *"causal50m/smoke:"* ]]
     [[ $output == *"QK/seed-42"*"0 1.28K 2.56K 5.12K"*"keys dumps: 5"* ]]
-    [[ $output == *"done: 30 of 30"* ]]
+    [[ $output == *"done: 32 of 32"* ]]
     [[ $output == *"pilot500k: nothing yet"* ]]
     cp -r "$RUNS" "$BATS_TEST_TMPDIR/runs"
     mv "$BATS_TEST_TMPDIR/runs/causal50m/smoke/QK/seed-42/ckpt-000000005120.h5" "$BATS_TEST_TMPDIR/runs/causal50m/smoke/QK/seed-42/ckpt-000000005120.h5.partial"
     rm "$BATS_TEST_TMPDIR/runs/causal50m/smoke/QK/seed-42/results.json" "$BATS_TEST_TMPDIR/runs/causal50m/smoke/report.html"
     run make status RUNS="$BATS_TEST_TMPDIR/runs"
-    [[ $output == *"done: 27 of 30"* ]]
+    [[ $output == *"done: 29 of 32"* ]]
     [[ $output == *"running: QK/seed-42/ckpt-000000005120.h5"* ]]
     [[ $output == *"missing: QK/seed-42/results.json report.html"* ]]
 }
