@@ -225,39 +225,17 @@ static void count_muon(struct qk_device *d, struct qk_buf w, struct qk_buf b, st
     need(d, QK_CUDA_TILES, qk_cuda_muon_places(at, count, how.rows, how.cols, width));
 }
 
-static const struct qk_ops COUNTER_OPS = {
-    .name = "counter",
-    .alloc = count_alloc,
-    .release = count_release,
-    .put = count_put,
-    .get = count_get,
-    .put_tokens = count_put_tokens,
-    .get_tokens = count_get_tokens,
-    .copy = count_copy,
-    .zero = count_zero,
-    .sync = count_sync,
-    .embed = count_embed,
-    .embed_back = count_embed_back,
-    .rmsnorm = count_rmsnorm,
-    .rmsnorm_back = count_rmsnorm_back,
-    .matmul = count_matmul,
-    .matmul_dx = count_matmul_dx,
-    .matmul_dw = count_matmul_dw,
-    .relu2_matmul = count_relu2_matmul,
-    .relu2_matmul_dx = count_relu2_matmul_dx,
-    .relu2_matmul_dw = count_relu2_matmul_dw,
-    .head_prepare = count_head_prepare,
-    .head_prepare_back = count_head_prepare_back,
-    .attention = count_attention,
-    .attention_back = count_attention_back,
-    .attention_stats = count_attention_stats,
-    .swiglu = count_swiglu,
-    .swiglu_back = count_swiglu_back,
-    .loss = count_loss,
-    .grad_norm = count_grad_norm,
-    .adamw = count_adamw,
-    .muon = count_muon,
-};
+static const struct qk_ops COUNTER_OPS = {.name = "counter",
+                                          .alloc = count_alloc,
+                                          .release = count_release,
+                                          .put = count_put,
+                                          .get = count_get,
+                                          .put_tokens = count_put_tokens,
+                                          .get_tokens = count_get_tokens,
+                                          .copy = count_copy,
+                                          .zero = count_zero,
+                                          .sync = count_sync,
+                                          QK_OPS_ENTER(count_)};
 
 /* ---- from outside ---- */
 

@@ -225,4 +225,42 @@ struct qk_ops {
 }
 #endif
 
+/* The same list for those who fill the table: every operation but memory and sync.  A device
+ * PREFIX declares them all by QK_OPS_DECLARE(PREFIX) and enters them by QK_OPS_ENTER(PREFIX). */
+#define QK_OPS_EACH(X, prefix)                                                                     \
+    X(prefix, embed)                                                                               \
+    X(prefix, embed_back)                                                                          \
+    X(prefix, rmsnorm)                                                                             \
+    X(prefix, rmsnorm_back)                                                                        \
+    X(prefix, matmul)                                                                              \
+    X(prefix, matmul_dx)                                                                           \
+    X(prefix, matmul_dw)                                                                           \
+    X(prefix, relu2_matmul)                                                                        \
+    X(prefix, relu2_matmul_dx)                                                                     \
+    X(prefix, relu2_matmul_dw)                                                                     \
+    X(prefix, head_prepare)                                                                        \
+    X(prefix, head_prepare_back)                                                                   \
+    X(prefix, attention)                                                                           \
+    X(prefix, attention_back)                                                                      \
+    X(prefix, attention_stats)                                                                     \
+    X(prefix, swiglu)                                                                              \
+    X(prefix, swiglu_back)                                                                         \
+    X(prefix, loss)                                                                                \
+    X(prefix, grad_norm)                                                                           \
+    X(prefix, adamw)                                                                               \
+    X(prefix, muon)
+#define QK_OPS_DECLARE_ONE(prefix, op) QK_OPS_TYPE(op) prefix##op;
+#define QK_OPS_ENTER_ONE(prefix, op) .op = prefix##op,
+#ifdef __cplusplus
+template <class F> struct qk_pointed;
+template <class F> struct qk_pointed<F *> {
+    typedef F type;
+};
+#define QK_OPS_TYPE(op) qk_pointed<decltype(qk_ops::op)>::type
+#else
+#define QK_OPS_TYPE(op) __typeof__(*((struct qk_ops *)0)->op)
+#endif
+#define QK_OPS_DECLARE(prefix) QK_OPS_EACH(QK_OPS_DECLARE_ONE, prefix)
+#define QK_OPS_ENTER(prefix) QK_OPS_EACH(QK_OPS_ENTER_ONE, prefix)
+
 #endif

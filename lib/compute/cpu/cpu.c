@@ -186,39 +186,17 @@ static int cpu_sync(struct qk_device *d, struct qk_err *err)
 
 /* ---- the table ---- */
 
-static const struct qk_ops CPU_OPS = {
-    .name = "cpu",
-    .alloc = cpu_alloc,
-    .release = cpu_release,
-    .put = cpu_put,
-    .get = cpu_get,
-    .put_tokens = cpu_put_tokens,
-    .get_tokens = cpu_get_tokens,
-    .copy = cpu_copy,
-    .zero = cpu_zero,
-    .sync = cpu_sync,
-    .embed = qk_cpu_embed,
-    .embed_back = qk_cpu_embed_back,
-    .rmsnorm = qk_cpu_rmsnorm,
-    .rmsnorm_back = qk_cpu_rmsnorm_back,
-    .matmul = qk_cpu_matmul,
-    .matmul_dx = qk_cpu_matmul_dx,
-    .matmul_dw = qk_cpu_matmul_dw,
-    .relu2_matmul = qk_cpu_relu2_matmul,
-    .relu2_matmul_dx = qk_cpu_relu2_matmul_dx,
-    .relu2_matmul_dw = qk_cpu_relu2_matmul_dw,
-    .head_prepare = qk_cpu_head_prepare,
-    .head_prepare_back = qk_cpu_head_prepare_back,
-    .attention = qk_cpu_attention,
-    .attention_back = qk_cpu_attention_back,
-    .attention_stats = qk_cpu_attention_stats,
-    .swiglu = qk_cpu_swiglu,
-    .swiglu_back = qk_cpu_swiglu_back,
-    .loss = qk_cpu_loss,
-    .grad_norm = qk_cpu_grad_norm,
-    .adamw = qk_cpu_adamw,
-    .muon = qk_cpu_muon,
-};
+static const struct qk_ops CPU_OPS = {.name = "cpu",
+                                      .alloc = cpu_alloc,
+                                      .release = cpu_release,
+                                      .put = cpu_put,
+                                      .get = cpu_get,
+                                      .put_tokens = cpu_put_tokens,
+                                      .get_tokens = cpu_get_tokens,
+                                      .copy = cpu_copy,
+                                      .zero = cpu_zero,
+                                      .sync = cpu_sync,
+                                      QK_OPS_ENTER(qk_cpu_)};
 
 struct qk_device *qk_cpu_open(void)
 {

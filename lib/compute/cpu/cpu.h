@@ -118,49 +118,6 @@ void qk_cpu_use_packed(struct qk_cpu_product *p, const float *packed, int64_t fr
 void qk_cpu_mirror(int64_t from, int64_t end, float *C, int64_t ldc);
 
 /* The operations; their contracts are in ops.h. */
-#define QK_CPU_OP(name, ...) void qk_cpu_##name(struct qk_device *d, __VA_ARGS__)
-QK_CPU_OP(embed, struct qk_buf y, struct qk_buf tokens, struct qk_buf w, float scale, int64_t M,
-          int64_t D, int64_t V);
-QK_CPU_OP(embed_back, struct qk_buf dw, struct qk_buf dy, struct qk_buf tokens, float scale,
-          int64_t M, int64_t D, int64_t V);
-QK_CPU_OP(rmsnorm, struct qk_buf y, struct qk_buf rstd, struct qk_buf x, struct qk_buf gain,
-          float eps, int64_t M, int64_t N);
-QK_CPU_OP(rmsnorm_back, struct qk_buf dx, struct qk_buf dgain, struct qk_buf dy, struct qk_buf x,
-          struct qk_buf gain, struct qk_buf rstd, int64_t M, int64_t N);
-QK_CPU_OP(matmul, struct qk_buf y, struct qk_buf base, struct qk_buf x, struct qk_buf w, int64_t M,
-          int64_t N, int64_t K);
-QK_CPU_OP(matmul_dx, struct qk_buf dx, struct qk_buf dy, struct qk_buf w, bool add, int64_t M,
-          int64_t N, int64_t K);
-QK_CPU_OP(matmul_dw, struct qk_buf dw, struct qk_buf dy, struct qk_buf x, int64_t M, int64_t N,
-          int64_t K);
-QK_CPU_OP(relu2_matmul, struct qk_buf y, struct qk_buf base, struct qk_buf u, struct qk_buf w,
-          int64_t M, int64_t N, int64_t K);
-QK_CPU_OP(relu2_matmul_dx, struct qk_buf du, struct qk_buf dy, struct qk_buf w, struct qk_buf u,
-          int64_t M, int64_t N, int64_t K);
-QK_CPU_OP(relu2_matmul_dw, struct qk_buf dw, struct qk_buf dy, struct qk_buf u, int64_t M,
-          int64_t N, int64_t K);
-QK_CPU_OP(head_prepare, struct qk_buf y, struct qk_buf rstd, struct qk_buf x, struct qk_buf gain,
-          struct qk_buf angles, struct qk_head_shape shape);
-QK_CPU_OP(head_prepare_back, struct qk_buf dx, struct qk_buf dgain, struct qk_buf dy,
-          struct qk_buf x, struct qk_buf gain, struct qk_buf rstd, struct qk_buf angles,
-          struct qk_head_shape shape);
-QK_CPU_OP(attention, struct qk_buf o, struct qk_buf lse, struct qk_buf q, struct qk_buf k,
-          struct qk_buf v, struct qk_attention_shape shape);
-QK_CPU_OP(attention_back, struct qk_buf dq, struct qk_buf dk, struct qk_buf dv, struct qk_buf d_o,
-          struct qk_buf o, struct qk_buf lse, struct qk_buf q, struct qk_buf k, struct qk_buf v,
-          struct qk_attention_shape shape);
-QK_CPU_OP(attention_stats, struct qk_buf entropy, struct qk_buf max_logit, struct qk_buf q,
-          struct qk_buf k, struct qk_buf lse, struct qk_attention_shape shape);
-QK_CPU_OP(swiglu, struct qk_buf y, struct qk_buf gate, struct qk_buf up, int64_t n);
-QK_CPU_OP(swiglu_back, struct qk_buf dgate, struct qk_buf dup, struct qk_buf dy, struct qk_buf gate,
-          struct qk_buf up, int64_t n);
-QK_CPU_OP(loss, struct qk_buf nll, struct qk_buf best, struct qk_buf dx, struct qk_buf dw,
-          struct qk_buf x, struct qk_buf w, struct qk_buf targets, float grad_scale, int64_t M,
-          int64_t D, int64_t V);
-QK_CPU_OP(grad_norm, struct qk_buf out, struct qk_buf g, int64_t n, float clip);
-QK_CPU_OP(adamw, struct qk_buf w, struct qk_buf m, struct qk_buf v, struct qk_buf g,
-          struct qk_buf scale, int64_t n, struct qk_adamw how);
-QK_CPU_OP(muon, struct qk_buf w, struct qk_buf b, struct qk_buf g, struct qk_buf scale,
-          struct qk_muon how);
+QK_OPS_DECLARE(qk_cpu_)
 
 #endif

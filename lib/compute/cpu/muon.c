@@ -11,20 +11,9 @@
 #include <math.h>
 #include <omp.h>
 
-enum { BLOCK = 1 << 14, BATCH = 1 << 20, STEPS = 5 };
+#include "compute/orthogonalize.h"
 
-/* X <- (a + b A + c A^2) X per step. */
-typedef double coefficients[3];
-
-/* Amsel et al. 2025, "The Polar Express". */
-static const coefficients POLAR_EXPRESS[STEPS] = {
-    {8.156554524902461, -22.48329292557795, 15.878769915207462},
-    {4.042929935166739, -2.808917465908714, 0.5000178451051316},
-    {3.8916678022926607, -2.772484153217685, 0.5060648178503393},
-    {3.285753657755655, -2.3681294933425376, 0.46449024233003106},
-    {2.3465413258596377, -1.7097828382687081, 0.42323551169305323},
-};
-static const double NEWTON_SCHULZ[3] = {3.4445, -4.7750, 2.0315};
+enum { BLOCK = 1 << 14, BATCH = 1 << 20, STEPS = QK_ORTHOGONALIZE_STEPS };
 
 struct batch {
     int64_t count, rows, cols, small, size, tile; /* small = the shorter side; size = rows * cols */
@@ -99,7 +88,7 @@ static void normalise(const struct batch *a, int64_t t)
     double sum = 0;
     for (int64_t j = 0; j < blocks_of(a); j++)
         sum += a->norm2[r.matrix * blocks_of(a) + j];
-    double margin = a->how->orthogonalizer == QK_POLAR_EXPRESS ? 1.01 : 1.0;
+    const double margin = qk_orthogonalize_margin(a->how->orthogonalizer);
     const float inverse = (float)(1 / (sqrt(sum) * margin + 1e-7));
 #pragma omp simd
     for (int64_t i = r.from; i < r.to; i++)
@@ -249,12 +238,11 @@ static void apply(const struct batch *a, int64_t t)
 
 static void treat(struct batch a)
 {
-    const bool polar = a.how->orthogonalizer == QK_POLAR_EXPRESS;
     const int64_t blocks = a.count * blocks_of(&a), strips = a.count * sides(&a);
     for_all(&a, blocks, momentum);
     for_all(&a, blocks, normalise);
     for (int i = 0; i < STEPS; i++) {
-        a.p = polar ? POLAR_EXPRESS[i] : NEWTON_SCHULZ;
+        a.p = qk_orthogonalize_step(a.how->orthogonalizer, i);
         for_all(&a, strips, pack_matrix);
         for_all(&a, strips, gram_rows);
         for_all(&a, strips, pack_gram);

@@ -330,39 +330,17 @@ static int cuda_sync(struct qk_device *d, struct qk_err *err)
 
 /* ---- the table ---- */
 
-static const struct qk_ops CUDA_OPS = {
-    .name = "cuda",
-    .alloc = cuda_alloc,
-    .release = cuda_release,
-    .put = cuda_put,
-    .get = cuda_get,
-    .put_tokens = cuda_put_tokens,
-    .get_tokens = cuda_get_tokens,
-    .copy = cuda_copy,
-    .zero = cuda_zero,
-    .sync = cuda_sync,
-    .embed = qk_cuda_embed,
-    .embed_back = qk_cuda_embed_back,
-    .rmsnorm = qk_cuda_rmsnorm,
-    .rmsnorm_back = qk_cuda_rmsnorm_back,
-    .matmul = qk_cuda_matmul,
-    .matmul_dx = qk_cuda_matmul_dx,
-    .matmul_dw = qk_cuda_matmul_dw,
-    .relu2_matmul = qk_cuda_relu2_matmul,
-    .relu2_matmul_dx = qk_cuda_relu2_matmul_dx,
-    .relu2_matmul_dw = qk_cuda_relu2_matmul_dw,
-    .head_prepare = qk_cuda_head_prepare,
-    .head_prepare_back = qk_cuda_head_prepare_back,
-    .attention = qk_cuda_attention,
-    .attention_back = qk_cuda_attention_back,
-    .attention_stats = qk_cuda_attention_stats,
-    .swiglu = qk_cuda_swiglu,
-    .swiglu_back = qk_cuda_swiglu_back,
-    .loss = qk_cuda_loss,
-    .grad_norm = qk_cuda_grad_norm,
-    .adamw = qk_cuda_adamw,
-    .muon = qk_cuda_muon,
-};
+static const struct qk_ops CUDA_OPS = {.name = "cuda",
+                                       .alloc = cuda_alloc,
+                                       .release = cuda_release,
+                                       .put = cuda_put,
+                                       .get = cuda_get,
+                                       .put_tokens = cuda_put_tokens,
+                                       .get_tokens = cuda_get_tokens,
+                                       .copy = cuda_copy,
+                                       .zero = cuda_zero,
+                                       .sync = cuda_sync,
+                                       QK_OPS_ENTER(qk_cuda_)};
 
 /* ---- opening ---- */
 

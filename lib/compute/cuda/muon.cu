@@ -14,26 +14,15 @@
 
 #include <math.h>
 
-enum { STEPS = 5, THREADS = 256, PACK = 4 };
+#include "compute/orthogonalize.h"
+
+enum { STEPS = QK_ORTHOGONALIZE_STEPS, THREADS = 256, PACK = 4 };
 enum { SPAN = 8 * PACK * THREADS }; /* numbers one block goes through */
 enum { SIDE = 64 };                 /* of the squares that are mirrored */
 enum { TILE = 128 };                /* what one multiprocessor takes of a product */
 
 /* A row of blocks has at least so many tiles: about one for each multiprocessor. */
 static const int64_t LEAST_TILES = 128;
-
-/* X <- (a + b A + c A^2) X per step. */
-typedef double coefficients[3];
-
-/* Amsel et al. 2025, "The Polar Express". */
-static const coefficients POLAR_EXPRESS[STEPS] = {
-    {8.156554524902461, -22.48329292557795, 15.878769915207462},
-    {4.042929935166739, -2.808917465908714, 0.5000178451051316},
-    {3.8916678022926607, -2.772484153217685, 0.5060648178503393},
-    {3.285753657755655, -2.3681294933425376, 0.46449024233003106},
-    {2.3465413258596377, -1.7097828382687081, 0.42323551169305323},
-};
-static const double NEWTON_SCHULZ[3] = {3.4445, -4.7750, 2.0315};
 
 /* ---- number by number: N neighbours at a time, SPAN numbers of one matrix per block ---- */
 
@@ -292,18 +281,17 @@ struct operands { /* at the batch's first matrix */
 template <class T, int N>
 static void treat(struct qk_device *d, batch<T> a, const operands &at, const qk_muon &how)
 {
-    const bool polar = how.orthogonalizer == QK_POLAR_EXPRESS;
     const double ratio = (double)a.rows / (double)a.cols;
     const float fresh = (float)(1 - how.momentum), keep = (float)(1 - how.lr * how.weight_decay);
     const float rate = (float)(how.lr * sqrt(ratio > 1 ? ratio : 1));
     const dim3 grid((unsigned)(a.count * a.lie.blocks)), matrices((unsigned)a.count);
     qk_cuda_launch(d, momentum<N>, grid, THREADS, 0, at.b, a.partial, at.g, at.scale, fresh, a.lie);
     qk_cuda_launch(d, invert_norms, matrices, THREADS, 0, a.inverse, a.partial, a.lie.blocks,
-                   polar ? 1.01 : 1.0);
+                   qk_orthogonalize_margin(how.orthogonalizer));
     qk_cuda_launch(d, normalise<T, N>, grid, THREADS, 0, a.x, at.b, at.g, at.scale, a.inverse,
                    fresh, a.lie);
     for (int i = 0; i < STEPS; i++) {
-        const double *c = polar ? POLAR_EXPRESS[i] : NEWTON_SCHULZ;
+        const double *c = qk_orthogonalize_step(how.orthogonalizer, i);
         take_gram(d, a);
         take_polynomial(d, a, c);
         apply(d, a, c);
