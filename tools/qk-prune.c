@@ -10,12 +10,11 @@
 /* "tokens.h5:SPLIT" into both; the path is the caller's to free. */
 static char *split_calibration(const struct qk_tool *tool, const char *text, const char **split)
 {
-    const char *colon = strrchr(text, ':');
-    if (!colon || colon == text || !colon[1])
+    char *path = qk_strdup(text), *colon = strrchr(path, ':');
+    if (!colon || colon == path || !colon[1])
         qk_tool_misuse(tool, "--calib: '%s' is not FILE:SPLIT, as tokens.h5:probe", text);
-    *split = colon + 1;
-    char *path = qk_strdup(text);
-    path[colon - text] = '\0';
+    *colon = '\0';
+    *split = colon + 1; /* behind the path, and freed with it */
     return path;
 }
 
