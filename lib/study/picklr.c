@@ -261,6 +261,21 @@ static int add_site(cJSON *chosen, const struct trial *all, size_t count, struct
     return 0;
 }
 
+/* The config of the first run tells what model was swept; its rates are that run's alone. */
+static int add_model(cJSON *chosen, const char *path, struct qk_err *err)
+{
+    cJSON *json = qk_json_read(path, err);
+    if (json == NULL)
+        return -1;
+    cJSON *config = cJSON_DetachItemFromObjectCaseSensitive(json, "config");
+    if (config != NULL && !cJSON_HasObjectItem(chosen, "config"))
+        cJSON_AddItemToObject(chosen, "config", config);
+    else
+        cJSON_Delete(config);
+    cJSON_Delete(json);
+    return 0;
+}
+
 cJSON *qk_pick_lr(const struct qk_strings *operands, struct qk_err *err)
 {
     const size_t n = operands->count;
@@ -274,6 +289,8 @@ cJSON *qk_pick_lr(const struct qk_strings *operands, struct qk_err *err)
             bad = add_config(chosen, all, n, all[i].config, err);
     if (!bad)
         bad = add_site(chosen, all, n, err);
+    if (!bad && n > 0)
+        bad = add_model(chosen, all[0].path, err);
     free(all);
     if (!bad)
         return chosen;

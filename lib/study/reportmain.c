@@ -205,16 +205,10 @@ static void write_findings(struct qk_report_writer *w)
 
 /* ---- closing ---- */
 
-static void add_limits(struct qk_report_writer *w, struct qk_strings *list)
+static void add_edges(const cJSON *chosen, struct qk_strings *list)
 {
-    if (w->r->chosen != NULL)
-        qk_report_item(list, "Learning rates were tuned on runs far shorter than these, one number "
-                             "per configuration; the best rate of a longer run may be lower.");
-    else
-        qk_report_item(list, "Learning rates were not tuned per configuration, and a learning rate "
-                             "alone can move rank as much as a condition does.");
     const cJSON *one;
-    cJSON_ArrayForEach(one, w->r->chosen)
+    cJSON_ArrayForEach(one, chosen)
     {
         char label[QK_CONDITION_NAME];
         if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(one, "edge")))
@@ -223,6 +217,17 @@ static void add_limits(struct qk_report_writer *w, struct qk_strings *list)
                            "tried, not an optimum.",
                            qk_condition_label(one->string, label));
     }
+}
+
+static void add_limits(struct qk_report_writer *w, struct qk_strings *list)
+{
+    if (w->r->chosen != NULL)
+        qk_report_item(list, "Learning rates were tuned on runs far shorter than these, one number "
+                             "per configuration; the best rate of a longer run may be lower.");
+    else
+        qk_report_item(list, "Learning rates were not tuned per configuration, and a learning rate "
+                             "alone can move rank as much as a condition does.");
+    add_edges(w->r->chosen, list);
     qk_report_item(list, "Conditions share tokens, not time: Muon's step costs more than AdamW's.");
     qk_report_item(list, "Downstream tasks are at the edge of guessing for models of this size.");
 }

@@ -132,7 +132,9 @@ const char *qk_report_reservation(const struct qk_report_writer *w)
 
 const cJSON *qk_report_config(const struct qk_report_writer *w, int condition)
 {
-    if (w->r->combined == NULL || condition >= w->r->combined->count)
+    if (w->r->combined == NULL)
+        return cJSON_GetObjectItemCaseSensitive(w->r->chosen, "config");
+    if (condition >= w->r->combined->count)
         return NULL;
     return cJSON_GetObjectItemCaseSensitive(w->r->combined->at[condition].seeds[0].json, "config");
 }

@@ -9,10 +9,12 @@
 const struct qk_report_size qk_report_large = {1577199616, 49152, 2048, 32, 16, 8, 8192, 2048};
 const struct qk_report_size qk_report_middle = {88630528, 49152, 512, 22, 8, 4, 2048, 2048};
 
+/* A sweep has no results: chosen.json holds the config of its first run. */
 static int64_t parameters_of(const struct qk_report_writer *w)
 {
     const struct qk_combined *c = w->r->combined;
-    return c != NULL && c->count > 0 ? qk_results_parameters(&c->at[0].mean) : 0;
+    const struct qk_results sweep = {.json = w->r->chosen};
+    return qk_results_parameters(c != NULL && c->count > 0 ? &c->at[0].mean : &sweep);
 }
 
 enum qk_report_model qk_report_model(const struct qk_report_writer *w)
@@ -35,6 +37,13 @@ enum qk_report_model qk_report_model(const struct qk_report_writer *w)
     return QK_REPORT_SAME;
 }
 
+/* A config that has parameters has these, above 0. */
+static int whole_of(const cJSON *config, const char *key)
+{
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(config, key);
+    return cJSON_IsNumber(value) && value->valueint > 0 ? value->valueint : 1;
+}
+
 /* A small model is called one before anything else is said. */
 void qk_report_write_size(struct qk_report_writer *w)
 {
@@ -43,14 +52,14 @@ void qk_report_write_size(struct qk_report_writer *w)
     const int64_t parameters = parameters_of(w);
     if (parameters == 0 || qk_report_model(w) == QK_REPORT_SAME)
         return;
-    const struct qk_results *r = &w->r->combined->at[0].mean;
+    const cJSON *config = qk_report_config(w, 0);
     qk_report_paragraph(
         w,
         "This is not the model of the original study but a %s one: %s parameters against %s, "
         "%d layers against %d, head dimension %d against %d.",
         parameters < of->parameters ? "smaller" : "different", qk_group_digits(parameters, ours),
-        qk_group_digits(of->parameters, theirs), r->layers, of->layers, r->head_dim,
-        of->width / of->heads);
+        qk_group_digits(of->parameters, theirs), whole_of(config, "n_layers"), of->layers,
+        whole_of(config, "d_model") / whole_of(config, "n_heads"), of->width / of->heads);
 }
 
 /* ---- configurations ---- */
@@ -78,7 +87,8 @@ static void write_architecture(struct qk_report_writer *w, const cJSON *config)
     qk_table_cell(&t, "setting");
     qk_table_cell(&t, "value");
     if (parameters_of(w) > 0) {
-        qk_table_cell(&t, "parameters (condition %s)", w->r->combined->at[0].name);
+        qk_table_cell(&t, "parameters (%s)",
+                      w->r->combined != NULL ? w->r->combined->at[0].name : "first run");
         qk_table_cell(&t, "%s", qk_group_digits(parameters_of(w), digits));
     }
     setting(&t, config, "layers / width / feed-forward", "n_layers d_model d_ff");
@@ -168,6 +178,8 @@ void qk_report_setup(struct qk_report_writer *w)
             qk_report_paragraph(w, "The input carries no config.");
         }
     }
+    if (w->r->combined == NULL && qk_report_config(w, 0) != NULL)
+        write_architecture(w, qk_report_config(w, 0));
     qk_report_heading(w, 3, "Learning rates");
     w->kind->rates(w);
 }

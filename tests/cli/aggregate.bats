@@ -291,7 +291,7 @@ sweep_run() { # CONFIG RATE LOSS
     qk-aggregate pick-lr AdamW:1e-4=AdamW-1e-4.json AdamW:3e-4=AdamW-3e-4.json AdamW:6e-4=AdamW-6e-4.json \
         Muon:1e-4=Muon-1e-4.json Muon:2e-4=Muon-2e-4.json -o chosen.json 2>said
     [ "$(cat said)" = "qk-aggregate: Muon is best at the edge of its grid: add rates beyond it" ]
-    [ "$(jq -c 'keys_unsorted' chosen.json)" = '["AdamW","Muon","site","provenance"]' ]
+    [ "$(jq -c 'keys_unsorted' chosen.json)" = '["AdamW","Muon","site","config","provenance"]' ]
     [ "$(jq -c '.AdamW | del(.grid)' chosen.json)" = '{"lr":{"muon":null,"adamw":0.0003},"rate":0.0003,"val_loss":3.1,"rank":31,"edge":false,"side":null,"add":[]}' ]
     [ "$(jq -c '.Muon | [.edge, .side, .add, .grid[0]]' chosen.json)" = '[true,"high",[0.0004,0.0008],{"rate":0.0001,"lr":{"muon":null,"adamw":0.0001},"val_loss":3.2,"mean_pr":32}]' ]
     qk-aggregate verdict --study sweep20m chosen.json -o verdict.json

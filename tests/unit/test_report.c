@@ -465,7 +465,8 @@ static cJSON *study_combined(const char *names, int seeds)
 }
 
 static const char *const chosen_text =
-    "{\"AdamW\": {\"lr\": {\"muon\": null, \"adamw\": 0.001}, \"rate\": 0.001, \"val_loss\": 4.1,"
+    "{\"config\": " CONFIG
+    ", \"AdamW\": {\"lr\": {\"muon\": null, \"adamw\": 0.001}, \"rate\": 0.001, \"val_loss\": 4.1,"
     "\"rank\": 24, \"edge\": false, \"side\": null, \"add\": [], \"grid\": ["
     "{\"rate\": 0.0003, \"lr\": {\"muon\": null, \"adamw\": 0.0003}, \"val_loss\": 4.3, "
     "\"mean_pr\": 27},"
@@ -611,8 +612,12 @@ static void the_sweep_reports_without_runs(void **state)
 {
     (void)state;
     struct study s;
-    static const char *const parts[] = {"lr_sweep", "Extend the grid of Muon+QK at its high end",
-                                        "AdamW: rate 0.001 wins", NULL};
+    static const char *const parts[] = {"lr_sweep",
+                                        "Extend the grid of Muon+QK at its high end",
+                                        "AdamW: rate 0.001 wins",
+                                        "| parameters (first run) | 704,960 |",
+                                        "1 layers against 22, head dimension 32 against 64",
+                                        NULL};
     study_open(&s, "sweep20m", NULL, false, true);
     reports(&s, parts);
 }
