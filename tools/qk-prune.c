@@ -11,11 +11,12 @@
 static char *split_calibration(const struct qk_tool *tool, const char *text, const char **split)
 {
     char *path = qk_strdup(text), *colon = strrchr(path, ':');
-    if (!colon || colon == path || !colon[1])
-        qk_tool_misuse(tool, "--calib: '%s' is not FILE:SPLIT, as tokens.h5:probe", text);
-    *colon = '\0';
-    *split = colon + 1; /* behind the path, and freed with it */
-    return path;
+    if (colon && colon > path && colon[1]) {
+        *colon = '\0';
+        *split = colon + 1; /* behind the path, and freed with it */
+        return path;
+    }
+    qk_tool_misuse(tool, "--calib: '%s' is not FILE:SPLIT, as tokens.h5:probe", text);
 }
 
 int main(int argc, char **argv)
