@@ -16,7 +16,7 @@ SETTINGS_C1 := $(SETTINGS_A1)
 SETTINGS_C2 := $(SETTINGS_A1)
 SEEDS ?= 42
 SITE := post_rope
-ENDS := combined.json surgery.json verdict.json table.txt
+ENDS := combined.json surgery.json verdict.json table.txt report.md report.html
 WITH := surgery.json
 TABLES := conditions contrasts surgery
 

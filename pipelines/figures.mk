@@ -12,8 +12,12 @@ FIGURES_pilot500k := panel_a_loss panel_b_pr_trajectory panel_c_per_layer panel_
 KEYS_pilot500k := QK:QK NoQK:NoQK
 
 FIGURES_ablation25m := trajectory sv_waterfall data_complexity surgery gamma_vs_svd rank_and_loss sites
+KEYS_ablation25m := A1:A1 A2:A2 B1:B1 B2:B2 C1:C1 C2:C2
+
 FIGURES_sweep20m := lr_sweep
+
 FIGURES_main300m := val_loss mean_pr loss_vs_pr layer_pr_heatmap sv_spectra lr_sweep entropy_max_logit sites
+KEYS_main300m := AdamW:AdamW AdamW_QK:AdamW_QK Muon:Muon Muon_QK:Muon_QK
 
 # What a figure is drawn from where that is not combined.json, and what tells of its study beside it.
 INPUT_surgery := surgery.json

@@ -8,7 +8,7 @@ SETTINGS_QK := qk_norm=learned
 SETTINGS_NoQK := qk_norm=none
 SEEDS ?= 42
 SITE := post_rope
-ENDS := combined.json combined_results.json verdict.json table.txt
+ENDS := combined.json combined_results.json verdict.json table.txt report.md report.html
 TABLES := conditions contrasts
 
 END_full := 500K

@@ -135,9 +135,11 @@ DRAWN := $(call drawn,$(RUN_ROOT)/figures,$(FIGURES))
 drawn_from = $(addprefix $(RUN_ROOT)/,$(or $(INPUT_$(1)),combined.json) $(ALSO_$(1)))
 $(eval $(call drawing,$(RUN_ROOT)/figures,$(FIGURES),drawn_from))
 
-$(RUN_ROOT)/report.md $(RUN_ROOT)/report.html: $(RUN_ROOT)/report.%: $(RUN_ROOT)/combined.json $(RUN_ROOT)/verdict.json $(DRAWN) | bin
-	bin/qk-aggregate report --study $(STUDY) --combined $< --verdict $(word 2,$^) --figures $(RUN_ROOT)/figures \
-	    $(if $(PUBLISHED),--published) --format $* -o $@
+# A report that claims without number or figure is no report.
+$(RUN_ROOT)/report.md $(RUN_ROOT)/report.html: $(RUN_ROOT)/report.%: $(RUN_ROOT)/verdict.json $(RUN_ROOT)/$(JUDGED) $(WITH_FILES) $(DRAWN) | bin
+	bin/qk-aggregate report --study $(STUDY) $(if $(filter chosen.json,$(JUDGED)),--chosen,--combined) $(RUN_ROOT)/$(JUDGED) $(with) --verdict $< \
+	    --figures $(RUN_ROOT)/figures $(if $(PUBLISHED),--published) --format $* -o $@
+	$(if $(filter md,$*),bin/qk-aggregate lint $@)
 
 # ---- what a study ends with ----
 ENDINGS := $(DRAWN) $(ENDS:%=$(RUN_ROOT)/%)

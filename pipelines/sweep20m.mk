@@ -53,7 +53,7 @@ rates = $(RATES_$(1)) $(patsubst $(1)-%,%,$(filter $(1)-%,$(file <$(EXTENDED))))
 rate_settings = $(if $(filter Muon%,$(1)),muon_lr=$(2) adamw_lr=$(shell awk 'BEGIN { printf "%.6g", $(2) / 4 }'),adamw_lr=$(2))
 $(foreach c,$(SWEPT),$(foreach r,$(call rates,$(c)),$(eval SETTINGS_$(c)-$(r) := $(MODEL_$(c)) $(call rate_settings,$(c),$(r)))))
 override CONDITIONS := $(foreach c,$(SWEPT),$(foreach r,$(call rates,$(c)),$(c)-$(r)))
-ENDS := chosen.json verdict.json table.txt
+ENDS := chosen.json verdict.json table.txt report.md report.html
 JUDGED := chosen.json
 TABLES := rates grid
 

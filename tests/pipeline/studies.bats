@@ -27,6 +27,10 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
     rm "$root/combined_results.json"
     made pipelines/pilot500k
     [ "$(changed "$before" "$(state)")" = pilot500k/smoke/combined_results.json ]
+    rm "$root/figures/sheet.png"
+    before=$(state)
+    made pipelines/pilot500k
+    [ "$(changed "$before" "$(state)" | grep -v /report)" = pilot500k/smoke/figures/sheet.png ]
 }
 
 @test "sweep20m: a winner at the edge of its grid gets another rate, and it is said; chosen.json has every rate" {
@@ -100,6 +104,22 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
     [ "$(grep 'bin/qk-train' <<<"$output" | grep -vc '/C2/\|tokens-complex')" -eq 0 ]
 }
 
+@test "each study's figures and report are there, and figures are drawn again from results alone" {
+    for study in pilot500k:7 ablation25m:7 sweep20m:1 main300m:8; do
+        root=$RUNS/${study%:*}/smoke
+        [ "$(find "$root/figures" -name '*.png' -size +0 | wc -l)" -eq "${study#*:}" ]
+        [ -s "$root/report.html" ]
+        bin/qk-aggregate lint "$root/report.md"
+        given=$BATS_TEST_TMPDIR/${study%:*}.given
+        mkdir "$given"
+        for file in "$root"/[!c]*/results.json "$root"/{surgery,chosen}.json; do
+            [ ! -e "$file" ] || { mkdir -p "$given/$(dirname "${file#"$root"/}")"; cp "$file" "$given/${file#"$root"/}"; }
+        done
+        make --no-print-directory figures RESULTS="$given"
+        [ "$(find "$given/figures" -name '*.svg' -size +0 | wc -l)" -eq "${study#*:}" ]
+    done
+}
+
 @test "status and health know every study" {
     run make --no-print-directory status RUNS="$RUNS"
     for study in pilot500k ablation25m sweep20m main300m; do [[ $output == *"$study/smoke:"* ]]; done
@@ -111,10 +131,11 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
 }
 
 @test "two studies in one command are made one after another" {
+    rm -rf "$RUNS/pilot500k"
     run study -n -j3 pipelines/pilot500k pipelines/causal50m
     [ "$status" -eq 0 ]
-    [[ $output == *"runs/causal50m/smoke/verdict.json"*"pilot500k/smoke/combined.json"* ]]
-    [ "$(grep -c 'bin/qk-train' <<<"$output")" -eq 12 ]
+    [[ $output == *"runs/causal50m/smoke/verdict.json"*"pilot500k/smoke/report.html"* ]]
+    [ "$(grep -c 'bin/qk-train' <<<"$output")" -eq 16 ]
     run study -n pipelines/all
     [ "$status" -eq 0 ]
     [[ $output == *"causal50m/smoke/verdict.json"* ]]
