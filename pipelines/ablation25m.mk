@@ -83,5 +83,6 @@ include pipelines/surgery.mk
 
 $(eval $(call pack,tokens-simple,$(call graded_pack,simple),$(GRADED),$(TOKENIZER) $(TOKENS_H5)))
 $(eval $(call pack,tokens-complex,$(call graded_pack,complex),$(GRADED),$(TOKENIZER) $(TOKENS_H5)))
-$(RUN_ROOT)/tokenizer.json: $(TEXT) | bin
+$(eval $(call stamp,$(RUN_ROOT)/tokenizer.params,$(call pick,VOCABULARY) $(TEXT)))
+$(RUN_ROOT)/tokenizer.json: $(TEXT) $(RUN_ROOT)/tokenizer.params | bin
 	$(HEAVY) bin/qk-tokpack --train-bpe $(call pick,VOCABULARY) $(TEXT) --export-tokenizer $@
