@@ -253,7 +253,7 @@ refuses() { # STATUS SENTENCE TOOL...
 @test "no tag" { refuses 2 '--tag and at least one --probe are needed' qk-aggregate results; }
 @test "no study" { refuses 2 '--study is needed' qk-aggregate verdict study.json; }
 @test "no figure" { refuses 2 'too few inputs' qk-plotdata 1_loss; }
-@test "a figure nobody knows" { refuses 2 "there is no figure '6_x', only 1_loss|2_key_pr_causal|3_per_layer|4_causal_decomposition|5_gamma_cv" qk-plotdata 6_x study.json; }
+@test "a figure nobody knows" { refuses 2 "there is no figure '6_x', only 1_loss|2_key_pr_causal|3_per_layer|4_causal_decomposition|5_gamma_cv|panel_a_loss|panel_b_pr_trajectory|panel_c_per_layer|panel_d_delta|sheet|layer_pr_heatmap|trajectory|sv_waterfall|data_complexity|surgery|gamma_vs_svd|rank_and_loss|val_loss|mean_pr|loss_vs_pr|sv_spectra|lr_sweep|entropy_max_logit|sites" qk-plotdata 6_x study.json; }
 @test "no tokenizer" { refuses 2 'a tokenizer is needed: --tokenizer or --train-bpe' qk-tokpack text.txt -o out; }
 @test "no output for a pack" { refuses 2 'no output given: -o FILE' qk-tokpack --train-bpe 300 text.txt; }
 @test "no start" { refuses 2 'either --config or --from must say where to start' qk-train --data t.h5 --until 0 -o out; }
