@@ -8,7 +8,7 @@ width = n <= 2 ? 1800 : 2000
 height = n <= 3 ? 900 : 1400
 load "style.gp"
 columns = columns_of(n); rows = (n + columns - 1) / columns
-gap_x = 0.035; left_edge = 0.055; right_edge = 0.985
+gap_x = 0.04; left_edge = 0.072; right_edge = 0.985
 top_edge = n <= 3 ? 0.74 : 0.83
 bottom_edge = n <= 3 ? 0.16 : 0.1
 low = 0; high = -1e300
