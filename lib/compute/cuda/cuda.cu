@@ -363,12 +363,15 @@ int qk_cuda_count(void)
 
 static int look_at_card(struct qk_cuda *c, struct qk_err *err)
 {
-    int count = 0;
+    int count = 0, driver = 0;
+    cudaDriverGetVersion(&driver); /* 0 without one; the count's error then speaks of an old one */
     cudaError_t status = cudaGetDeviceCount(&count);
     cudaGetLastError();
     if (status != cudaSuccess || count == 0)
         return qk_fail(err, "device cuda: no NVIDIA card can be used here (%s)",
-                       status ? cudaGetErrorString(status) : "the driver knows of none");
+                       !driver  ? "there is no driver"
+                       : status ? cudaGetErrorString(status)
+                                : "the driver knows of none");
     if (c->index >= count)
         return qk_fail(err, "device cuda:%d: the machine has cards 0 to %d", c->index, count - 1);
     if (!fits(c->index, &c->card))
