@@ -79,16 +79,6 @@ static void fill_standard_streams(void)
             _exit(1);
 }
 
-/* What --device can say; whether there is such a device is seen when it is opened. */
-static bool is_device(const char *name)
-{
-    const char *digits = name + strlen("cuda:");
-    if (strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0 || strcmp(name, "cuda") == 0)
-        return true;
-    return strncmp(name, "cuda:", strlen("cuda:")) == 0 && *digits &&
-           strspn(digits, "0123456789") == strlen(digits) && strlen(digits) < 4;
-}
-
 void qk_tool_start(struct qk_tool *t, int argc, char **argv)
 {
     fill_standard_streams();
@@ -115,7 +105,7 @@ void qk_tool_start(struct qk_tool *t, int argc, char **argv)
         qk_tool_misuse(t, operands == 0 ? "no input given" : "too few inputs");
     if (t->most_operands >= 0 && operands > t->most_operands)
         qk_tool_misuse(t, "unexpected '%s'", t->command.operands.at[t->most_operands]);
-    if (t->standard & QK_TOOL_DEVICE && !is_device(t->device))
+    if (t->standard & QK_TOOL_DEVICE && !qk_device_is_name(t->device))
         qk_tool_misuse(t, "--device: '%s' is none of auto, cpu, cuda or cuda:N", t->device);
     struct qk_option *seed = qk_args_find(&t->command, "seed");
     t->seed_given = seed && seed->given;

@@ -50,14 +50,20 @@ static int card_of(const char *name)
 {
     if (strcmp(name, "cuda") == 0)
         return 0;
+    if (strncmp(name, "cuda:", strlen("cuda:")) != 0)
+        return -1;
     const char *digits = name + strlen("cuda:");
-    if (strncmp(name, "cuda:", strlen("cuda:")) != 0 || !*digits || strlen(digits) > 3 ||
-        strspn(digits, "0123456789") != strlen(digits))
+    if (!*digits || strlen(digits) > 3 || strspn(digits, "0123456789") != strlen(digits))
         return -1;
     int card = 0;
     for (; *digits; digits++)
         card = 10 * card + (*digits - '0');
     return card;
+}
+
+bool qk_device_is_name(const char *name)
+{
+    return strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0 || card_of(name) >= 0;
 }
 
 struct qk_device *qk_device_open(const char *name, struct qk_err *err)

@@ -22,6 +22,8 @@ struct qk_device {
     double seconds[QK_CLASSES], flops[QK_CLASSES], bytes[QK_CLASSES];
 };
 
+/* Could there be such a device, here or elsewhere? */
+bool qk_device_is_name(const char *name);
 /* `name` is auto, cpu, cuda or cuda:N.  auto takes CUDA where it is built in and a card is there.
  * NULL with a sentence when it cannot be had. */
 struct qk_device *qk_device_open(const char *name, struct qk_err *err);
