@@ -38,7 +38,7 @@ KEY := $(shell printf '%s' '$(CC) $(QK_CPPFLAGS) $(QK_CFLAGS) $(LDFLAGS) $(machi
 BUILD := build/$(KEY)
 
 # ---- what there is: found by name, so adding a file changes nothing here ----
-LIB_SOURCES := $(sort $(wildcard lib/base/*.c lib/compute/*.c lib/compute/cpu/*.c lib/model/*.c lib/study/*.c))
+LIB_SOURCES := $(sort $(wildcard lib/base/*.c lib/compute/*.c lib/compute/cpu/*.c lib/model/*.c lib/study/*/*.c))
 LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(CUDA_OBJECTS)
 PROGRAMS := $(patsubst tools/%.c,$(BUILD)/bin/%,$(sort $(wildcard tools/qk-*.c)))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))

@@ -6,17 +6,17 @@
 
 #include "base/json.h"
 #include "base/outfile.h"
-#include "study/combine.h"
-#include "study/experiment.h"
-#include "study/gather.h"
-#include "study/judge.h"
-#include "study/lint.h"
-#include "study/picklr.h"
-#include "study/power.h"
-#include "study/report.h"
-#include "study/surgery.h"
-#include "study/table.h"
-#include "study/verdict.h"
+#include "study/judge/judge.h"
+#include "study/judge/power.h"
+#include "study/judge/table.h"
+#include "study/judge/verdict.h"
+#include "study/report/experiment.h"
+#include "study/report/lint.h"
+#include "study/report/report.h"
+#include "study/results/combine.h"
+#include "study/results/gather.h"
+#include "study/results/picklr.h"
+#include "study/results/surgery.h"
 
 /* ---- what the subcommands share ---- */
 

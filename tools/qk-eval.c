@@ -10,8 +10,8 @@
 #include "base/outfile.h"
 #include "base/sha256.h"
 #include "compute/device.h"
-#include "study/eval.h"
-#include "study/eval_tasks.h"
+#include "study/eval/eval.h"
+#include "study/eval/eval_tasks.h"
 
 struct settings {
     const char *task, *data, *split, *items, *tokenizer, *shots_data;

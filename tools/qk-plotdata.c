@@ -5,7 +5,7 @@
 #include "common.h"
 
 #include "base/outfile.h"
-#include "study/plotdata.h"
+#include "study/plot/plotdata.h"
 
 struct files {
     struct qk_plot_inputs in;

@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "base/outfile.h"
 #include "compute/device.h"
-#include "study/probe.h"
+#include "study/measure/probe.h"
 
 struct settings {
     const char *site, *of, *centred, *batch, *keys;

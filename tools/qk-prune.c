@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/outfile.h"
-#include "study/prune.h"
+#include "study/measure/prune.h"
 
 /* "tokens.h5:SPLIT" into both; the path is the caller's to free. */
 static char *split_calibration(const struct qk_tool *tool, const char *text, const char **split)

@@ -10,9 +10,9 @@
 
 #include "base/num.h"
 #include "base/outfile.h"
-#include "study/complexity.h"
-#include "study/id_text.h"
-#include "study/pack_write.h"
+#include "study/corpus/complexity.h"
+#include "study/corpus/id_text.h"
+#include "study/corpus/pack_write.h"
 
 enum { MOST_SPLITS = 64, MOST_BPE = 1 << 22 };
 

@@ -9,9 +9,9 @@
 #include "base/num.h"
 #include "common.h"
 #include "compute/device.h"
-#include "study/keys.h"
-#include "study/plan.h"
-#include "study/train.h"
+#include "study/measure/keys.h"
+#include "study/train/plan.h"
+#include "study/train/train.h"
 
 enum { EXIT_STOPPED = 75 }; /* EX_TEMPFAIL: what is needed to go on was saved */
 

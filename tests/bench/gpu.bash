@@ -27,7 +27,7 @@ best() { # UNIT PATTERN: the largest value of such figures, 0 without one
     awk -F '\t' -v unit="$1" -v pattern="$2" '$5 == unit && $1 " " $2 ~ pattern && $4 > most { most = $4 } END { printf "%.9g", most }' "$work/rows"
 }
 
-# Tokens per second, and what follows from them: MODEL WHO RATE.  Operations as lib/study/plan.h counts them.
+# Tokens per second, and what follows from them: MODEL WHO RATE.  Operations as lib/study/train/plan.h counts them.
 training_rows() {
     local tflops
     tflops=$(calc "$3 * $(plan "$1" flops_per_token) / 1e12")

@@ -35,7 +35,7 @@
 #include "compute/device.h"
 #include "model/config.h"
 #include "model/params.h"
-#include "study/tokens.h"
+#include "study/corpus/tokens.h"
 
 enum { BLOCKS = 5, MOST_SIZES = 5, NUMBERS = 1 << 20, MOST_ARRAYS = 16 };
 

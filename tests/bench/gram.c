@@ -15,8 +15,8 @@
 #include "base/progress.h"
 #include "base/threads.h"
 #include "compute/blas.h"
-#include "study/gram.h"
-#include "study/spectrum.h"
+#include "study/measure/gram.h"
+#include "study/measure/spectrum.h"
 
 struct heads {
     int64_t count, rows;

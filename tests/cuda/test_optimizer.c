@@ -2,7 +2,7 @@
 #include "cuda/both.h"
 
 #include "compute/cuda/cuda.h"
-#include "study/spectrum.h"
+#include "study/measure/spectrum.h"
 
 /* ---- gradient norm ---- */
 

@@ -7,7 +7,7 @@
 #include "compute/cuda/cuda.h"
 #include "model/optimizer.h"
 #include "model/transformer.h"
-#include "study/plan.h"
+#include "study/train/plan.h"
 
 extern void qk_emulation_memory(int64_t bytes) __attribute__((weak));
 

@@ -25,8 +25,16 @@ plant() { # PATH TEXT
 }
 
 @test "the way down is allowed" {
-    plant lib/study/planted.c '#include "base/err.h"'
+    plant lib/study/train/planted.c '#include "base/err.h"'
     [ "$status" -eq 0 ]
+    plant lib/study/train/planted.c '#include "study/measure/keys.h"'
+    [ "$status" -eq 0 ]
+}
+
+@test "a measure that includes the training it measures is found" {
+    plant lib/study/measure/planted.c '#include "study/train/train.h"'
+    [ "$status" -eq 1 ]
+    [[ $output == *"lib/study/measure/planted.c:1: lib/study/measure may not include study/train/"* ]]
 }
 
 @test "hdf5.h outside lib/base/h5*.c is found" {

@@ -72,7 +72,7 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
 }
 
 @test "a rebuilt tool does not retrain, new text does" {
-    run study -n -W tools/qk-train.c -W lib/study/train.c pipelines/causal50m
+    run study -n -W tools/qk-train.c -W lib/study/train/train.c pipelines/causal50m
     [ "$status" -eq 0 ]
     [[ $output != *"qk-train --from"* ]]
     [[ $output != *"qk-train --config"* ]]

@@ -6,8 +6,8 @@
 #include "check.h"
 
 #include "base/json.h"
-#include "study/published.h"
-#include "study/results.h"
+#include "study/judge/published.h"
+#include "study/results/results.h"
 
 enum { CAUSAL_LAYERS = 4 };
 

@@ -1,7 +1,7 @@
 /* The measures of a text, and the thirds of a corpus. */
 #include "check.h"
 
-#include "study/complexity.h"
+#include "study/corpus/complexity.h"
 
 static void check_measures(const char *text, double words_per_sentence, double letters)
 {

@@ -1,10 +1,10 @@
 /* Documents out of plain text and JSON lines, their hashes, and who takes which. */
 #include "check.h"
 
-#include "study/corpus.h"
-#include "study/docselect.h"
-#include "study/docset.h"
-#include "study/jsonl.h"
+#include "study/corpus/corpus.h"
+#include "study/corpus/docselect.h"
+#include "study/corpus/docset.h"
+#include "study/text/jsonl.h"
 
 static void write_file(const char *path, const char *text)
 {

@@ -7,9 +7,9 @@
 #include "base/sha256.h"
 #include "base/textfile.h"
 #include "base/threads.h"
-#include "study/added.h"
-#include "study/bpe_train.h"
-#include "study/docpipe.h"
+#include "study/corpus/docpipe.h"
+#include "study/text/added.h"
+#include "study/text/bpe_train.h"
 
 static uint64_t draws = 1;
 

@@ -2,10 +2,10 @@
  * detokeniser, HellaSwag's items, windows and pairs of tokens. */
 #include "tiny.h"
 
-#include "study/eval_items.h"
-#include "study/hellaswag.h"
-#include "study/pyrandom.h"
-#include "study/wikitext.h"
+#include "study/eval/eval_items.h"
+#include "study/eval/hellaswag.h"
+#include "study/eval/pyrandom.h"
+#include "study/eval/wikitext.h"
 
 /* ---- Python's random, values printed by CPython 3.11 ---- */
 

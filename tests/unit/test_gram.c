@@ -4,11 +4,11 @@
 #include "check.h"
 
 #include "base/threads.h"
-#include "study/eigen.h"
+#include "study/measure/eigen.h"
 #include "base/vectors.h"
-#include "study/gram.h"
-#include "study/lapack.h"
-#include "study/spectrum.h"
+#include "study/measure/gram.h"
+#include "study/measure/lapack.h"
+#include "study/measure/spectrum.h"
 
 static float number(uint64_t i)
 {

@@ -1,7 +1,7 @@
 /* Verdicts of pilot500k, ablation25m, sweep20m and main300m, on numbers made for them. */
 #include "causal.h"
 
-#include "study/judge.h"
+#include "study/judge/judge.h"
 
 /* One run: points 0, 1 M, 2 M tokens. */
 static cJSON *run(const double pr[3], const double val[3], int seed)

@@ -3,7 +3,7 @@
 #include "keys_check.h"
 
 #include "base/threads.h"
-#include "study/keys.h"
+#include "study/measure/keys.h"
 
 static struct qk_err err;
 static struct qk_device *device;

@@ -10,7 +10,7 @@
 #include "base/outfile.h"
 #include "model/checkpoint.h"
 #include "model/transformer.h"
-#include "study/train.h"
+#include "study/train/train.h"
 
 static char folder[PATH_MAX];   /* of the reference values; "" when absent */
 static struct qk_err no_device; /* why it could not be had */

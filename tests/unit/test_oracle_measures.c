@@ -4,8 +4,8 @@
 
 #include "base/json.h"
 #include "compute/device.h"
-#include "study/eval.h"
-#include "study/probe.h"
+#include "study/eval/eval.h"
+#include "study/measure/probe.h"
 
 static struct qk_err err;
 static struct qk_device *device;

@@ -1,6 +1,6 @@
 #include "causal.h"
 
-#include "study/picklr.h"
+#include "study/results/picklr.h"
 
 static char folder[] = "/tmp/qk-picklr-XXXXXX";
 

@@ -1,6 +1,6 @@
 #include "causal.h"
 
-#include "study/plotdata.h"
+#include "study/plot/plotdata.h"
 
 static struct qk_combined combined;
 static const struct qk_plot_inputs inputs = {.combined = &combined};

@@ -3,8 +3,8 @@
 
 #include "causal.h"
 
-#include "study/plotdata.h"
-#include "study/plotparts.h"
+#include "study/plot/plotdata.h"
+#include "study/plot/plotparts.h"
 
 static struct qk_combined combined;
 static struct qk_buffer text;

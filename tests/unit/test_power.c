@@ -1,6 +1,6 @@
 #include "causal.h"
 
-#include "study/power.h"
+#include "study/judge/power.h"
 
 /* scipy 1.17.1, scipy.stats.nct.cdf(t, df, nc) */
 static void the_noncentral_t_equals_scipy(void **state)

@@ -1,9 +1,9 @@
 /* Words: GPT-2's pattern by hand against the same pattern by PCRE2, and the stages. */
 #include "check.h"
 
-#include "study/pretoken.h"
-#include "study/regex.h"
-#include "study/uchar.h"
+#include "study/text/pretoken.h"
+#include "study/text/regex.h"
+#include "study/text/uchar.h"
 
 static void split(const struct qk_pretoken *p, const char *text, size_t n, struct qk_buffer *to)
 {

@@ -2,8 +2,8 @@
 #include "keys_check.h"
 
 #include "base/json.h"
-#include "study/probe.h"
-#include "study/spectrum.h"
+#include "study/measure/probe.h"
+#include "study/measure/spectrum.h"
 
 static struct qk_err err;
 

@@ -4,9 +4,9 @@
 
 #include "model/checkpoint.h"
 #include "model/transformer.h"
-#include "study/keys.h"
-#include "study/prune.h"
-#include "study/spectrum.h"
+#include "study/measure/keys.h"
+#include "study/measure/prune.h"
+#include "study/measure/spectrum.h"
 
 enum { HD = 8, D = 16, LAYERS = 2, RANK = 3, T = 8, MOST = 61 * 16 };
 

@@ -1,9 +1,9 @@
 #include "causal.h"
 
-#include "study/judge.h"
-#include "study/lint.h"
-#include "study/page.h"
-#include "study/report.h"
+#include "study/judge/judge.h"
+#include "study/report/lint.h"
+#include "study/report/page.h"
+#include "study/report/report.h"
 
 static char folder[] = "/tmp/qk-report-XXXXXX";
 

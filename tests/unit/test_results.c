@@ -1,7 +1,7 @@
 #include "causal.h"
 
-#include "study/combine.h"
-#include "study/gather.h"
+#include "study/results/combine.h"
+#include "study/results/gather.h"
 
 static char folder[] = "/tmp/qk-results-XXXXXX";
 

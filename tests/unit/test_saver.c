@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 
 #include "base/outfile.h"
-#include "study/saver.h"
+#include "study/train/saver.h"
 
 static int in_folder(void **state)
 {

@@ -1,7 +1,7 @@
 /* Learning rate factors against their formulas, and points. */
 #include "unit/check.h"
 
-#include "study/schedule.h"
+#include "study/train/schedule.h"
 
 static struct qk_config hundred_steps(enum qk_lr_schedule kind, int64_t warmup)
 {

@@ -2,7 +2,7 @@
 #include "check.h"
 
 #include "base/rng.h"
-#include "study/spectrum.h"
+#include "study/measure/spectrum.h"
 
 static struct qk_err err;
 

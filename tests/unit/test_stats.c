@@ -1,6 +1,6 @@
 #include "check.h"
 
-#include "study/stats.h"
+#include "study/measure/stats.h"
 
 /* Numerical integration of the density (Gauss-Legendre, 400 nodes, numpy). */
 static void t_cdf_equals_the_integral_of_its_density(void **state)

@@ -1,6 +1,6 @@
 #include "causal.h"
 
-#include "study/surgery.h"
+#include "study/results/surgery.h"
 
 static char folder[] = "/tmp/qk-surgery-XXXXXX";
 

@@ -1,9 +1,9 @@
 /* Merging, added tokens, the byte-level alphabet, and training. */
 #include "check.h"
 
-#include "study/bpe.h"
-#include "study/bpe_train.h"
-#include "study/tokenizer.h"
+#include "study/text/bpe.h"
+#include "study/text/bpe_train.h"
+#include "study/text/tokenizer.h"
 
 static void alphabet(void **state)
 {

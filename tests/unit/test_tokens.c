@@ -1,7 +1,7 @@
 /* Token packs: what is read, windows, orders, refusals. */
 #include "unit/tiny.h"
 
-#include "study/tokens.h"
+#include "study/corpus/tokens.h"
 
 static void windows_share_their_borders(void **state)
 {

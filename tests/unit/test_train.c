@@ -5,10 +5,10 @@
 
 #include "base/outfile.h"
 #include "model/checkpoint.h"
-#include "study/keys.h"
-#include "study/plan.h"
-#include "study/train.h"
-#include "study/trainlog.h"
+#include "study/measure/keys.h"
+#include "study/train/plan.h"
+#include "study/train/train.h"
+#include "study/train/trainlog.h"
 
 static int in_folder(void **state)
 {

@@ -1,6 +1,6 @@
 #include "causal.h"
 
-#include "study/verdict.h"
+#include "study/judge/verdict.h"
 
 static struct qk_combined combined;
 static struct qk_verdict verdict;

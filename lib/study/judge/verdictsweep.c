@@ -1,0 +1,120 @@
+/* sweep20m: which learning rate each configuration gets, and how much rank moves with the rate. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "study/judge/judge.h"
+#include "study/judge/verdict.h"
+#include "study/results/picklr.h"
+
+static const char *const rule =
+    "Each configuration gets the rate of least validation loss on the split `select`, which is not "
+    "used for reporting. A winner at the edge of its grid is not taken for an optimum: the grid is "
+    "to be extended there. Rank is shown at every rate.";
+
+static double number_of(const cJSON *object, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
+}
+
+struct range {
+    double least, most;
+    int count;
+};
+
+static struct range ranks_of(const cJSON *config)
+{
+    struct range r = {NAN, NAN, 0};
+    const cJSON *at;
+    cJSON_ArrayForEach(at, cJSON_GetObjectItemCaseSensitive(config, "grid"))
+    {
+        const double pr = number_of(at, "mean_pr");
+        r.least = fmin(r.least, pr);
+        r.most = fmax(r.most, pr);
+        r.count += !isnan(pr);
+    }
+    return r;
+}
+
+static void say_config(struct qk_judging *j, const cJSON *config)
+{
+    char label[QK_CONDITION_NAME], rank[96] = "";
+    const struct range r = ranks_of(config);
+    const cJSON *side = cJSON_GetObjectItemCaseSensitive(config, "side");
+    const bool edge = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(config, "edge"));
+    if (r.count > 0)
+        snprintf(rank, sizeof rank, "; mean PR is %.2f there and %.2f to %.2f over the grid",
+                 number_of(config, "rank"), r.least, r.most);
+    qk_judging_say(j, config->string, "%s: rate %g wins with %.4f nats among %d%s%s%s%s",
+                   qk_condition_label(config->string, label), number_of(config, "rate"),
+                   number_of(config, "val_loss"),
+                   cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(config, "grid")), rank,
+                   edge ? ", at the " : "", edge && cJSON_IsString(side) ? side->valuestring : "",
+                   edge ? " edge of the grid, which is to be extended" : "");
+}
+
+static void say_moves(struct qk_judging *j, double by_rate, double by_config, int configs)
+{
+    if (isnan(by_rate) || isnan(by_config))
+        return;
+    qk_judging_say(j, "rank_moves",
+                   "Within a configuration the rate moves mean PR by up to %.2f; between the %d "
+                   "winners it differs by %.2f: %s",
+                   by_rate, configs, by_config,
+                   by_rate >= by_config ? "rank moves at least as much with the rate as with the "
+                                          "condition, so ranks at untuned rates compare nothing"
+                                        : "the condition moves it more than the rate does");
+}
+
+cJSON *qk_judge_sweep(const struct qk_evidence *e, struct qk_err *err)
+{
+    struct qk_judging j;
+    struct range winners = {NAN, NAN, 0};
+    double by_rate = NAN;
+    int edges = 0, configs = 0;
+    const cJSON *config;
+    if (e->chosen == NULL)
+        return qk_fail_null(err, "sweep20m is judged from a chosen.json");
+    cJSON_ArrayForEach(config,
+                       e->chosen) if (cJSON_HasObjectItem(config, "grid") &&
+                                      qk_chosen_find(e->chosen, config->string, "chosen.json",
+                                                     err) == NULL) return NULL;
+    qk_judging_start(&j, e);
+    j.n_seeds = 1;
+    cJSON *numbers = cJSON_AddObjectToObject(j.numbers, "configurations");
+    cJSON_ArrayForEach(config, e->chosen)
+    {
+        if (!cJSON_HasObjectItem(config, "grid"))
+            continue;
+        const struct range r = ranks_of(config);
+        const double rank = number_of(config, "rank");
+        say_config(&j, config);
+        winners.least = fmin(winners.least, rank);
+        winners.most = fmax(winners.most, rank);
+        by_rate = fmax(by_rate, r.most - r.least);
+        edges += cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(config, "edge"));
+        configs++;
+        cJSON_AddItemToObject(numbers, config->string, cJSON_Duplicate(config, 1));
+    }
+    if (configs == 0) {
+        qk_judging_drop(&j);
+        return qk_fail_null(err, "chosen.json: there is no configuration in it");
+    }
+    qk_judging_say(
+        &j, "edges", "%d of %d configurations are best inside their grids; %d at an edge%s",
+        configs - edges, configs, edges,
+        edges > 0 ? ", whose grid is to be extended before the rate is called tuned" : "");
+    say_moves(&j, by_rate, winners.most - winners.least, configs);
+    qk_json_add_number(j.numbers, "edges", edges);
+    qk_json_add_number(j.numbers, "rank_range_by_rate", by_rate);
+    qk_json_add_number(j.numbers, "rank_range_of_winners", winners.most - winners.least);
+    qk_judging_caveat(&j, "One seed per rate and a fifteenth of the main study's tokens: the best "
+                          "rate of a longer run may be lower.");
+    char *title = qk_format("Learning rates of %d configurations, %s", configs,
+                            edges > 0 ? "some still at the edge of their grids" : "each tuned");
+    cJSON *json = qk_judging_end(&j, "sweep20m", title, edges > 0 ? "extend the grid" : "tuned",
+                                 "edges", rule);
+    free(title);
+    return json;
+}
