@@ -154,6 +154,22 @@ const cJSON *qk_json_array(const cJSON *object, const char *key, const char *whe
     return item;
 }
 
+double qk_json_as_number(const cJSON *value)
+{
+    return cJSON_IsNumber(value) ? value->valuedouble : (double)NAN;
+}
+
+double qk_json_find_number(const cJSON *object, const char *key)
+{
+    return qk_json_as_number(cJSON_GetObjectItemCaseSensitive(object, key));
+}
+
+const char *qk_json_find_text(const cJSON *object, const char *key)
+{
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsString(value) ? value->valuestring : NULL;
+}
+
 cJSON *qk_json_number(double value)
 {
     return isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull();

@@ -30,6 +30,12 @@ int qk_json_int(const cJSON *object, const char *key, int64_t *value, const char
 const cJSON *qk_json_array(const cJSON *object, const char *key, const char *where,
                            struct qk_err *err);
 
+/* Members that may be missing (so may `object`): NaN or NULL where there is none of that type. */
+double qk_json_find_number(const cJSON *object, const char *key);
+const char *qk_json_find_text(const cJSON *object, const char *key);
+/* The number that a value is; NaN when it is none, or NULL. */
+double qk_json_as_number(const cJSON *value);
+
 /* A number, or null when it is not finite. */
 cJSON *qk_json_number(double value);
 cJSON *qk_json_numbers(const double *values, int64_t count);

@@ -13,19 +13,13 @@ static void header(struct qk_table *t, int columns, const char *const *names)
         qk_table_cell(t, "%s", names[i]);
 }
 
-static double number_of(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
 /* ---- of all studies ---- */
 
 static void contrast_row(struct qk_table *t, const cJSON *k, double layers)
 {
-    const double low = number_of(k, "low95");
+    const double low = qk_json_find_number(k, "low95");
     const cJSON *loss = cJSON_GetObjectItemCaseSensitive(k, "loss");
-    const cJSON *is = cJSON_GetObjectItemCaseSensitive(k, "equivalence");
+    const char *is = qk_json_find_text(k, "equivalence");
     char *name = qk_strdup(k->string), *dash = strchr(name, '-'), plus[QK_CONDITION_NAME];
     char minus[QK_CONDITION_NAME];
     if (dash != NULL)
@@ -33,16 +27,16 @@ static void contrast_row(struct qk_table *t, const cJSON *k, double layers)
     qk_table_cell(t, "%s − %s", qk_condition_label(name, plus),
                   qk_condition_label(dash != NULL ? dash + 1 : "", minus));
     free(name);
-    qk_table_number(t, "%+.2f", number_of(k, "difference"));
+    qk_table_number(t, "%+.2f", qk_json_find_number(k, "difference"));
     if (isnan(low))
         qk_table_cell(t, "-");
     else
-        qk_table_cell(t, "[%+.2f, %+.2f]", low, number_of(k, "high95"));
-    qk_table_number(t, "%.3f", number_of(k, "p_signflip"));
-    qk_table_number(t, "%.3f", number_of(k, "p_holm"));
-    qk_table_cell(t, "%s", cJSON_IsString(is) ? is->valuestring : "-");
-    qk_table_number(t, "%+.4f", number_of(loss, "difference"));
-    qk_table_cell(t, "%.0f of %.0f", number_of(k, "layers_above"), layers);
+        qk_table_cell(t, "[%+.2f, %+.2f]", low, qk_json_find_number(k, "high95"));
+    qk_table_number(t, "%.3f", qk_json_find_number(k, "p_signflip"));
+    qk_table_number(t, "%.3f", qk_json_find_number(k, "p_holm"));
+    qk_table_cell(t, "%s", is != NULL ? is : "-");
+    qk_table_number(t, "%+.4f", qk_json_find_number(loss, "difference"));
+    qk_table_cell(t, "%.0f of %.0f", qk_json_find_number(k, "layers_above"), layers);
 }
 
 static int contrasts(struct qk_table *t, const char *study, const struct qk_evidence *e,
@@ -56,7 +50,7 @@ static int contrasts(struct qk_table *t, const char *study, const struct qk_evid
     const cJSON *numbers = cJSON_GetObjectItemCaseSensitive(verdict, "numbers"), *k;
     header(t, 8, names);
     cJSON_ArrayForEach(k, cJSON_GetObjectItemCaseSensitive(numbers, "contrasts"))
-        contrast_row(t, k, number_of(numbers, "layers"));
+        contrast_row(t, k, qk_json_find_number(numbers, "layers"));
     cJSON_Delete(verdict);
     return 0;
 }
@@ -91,14 +85,14 @@ static void rates(struct qk_table *t, const cJSON *chosen)
     cJSON_ArrayForEach(c, chosen)
     {
         char label[QK_CONDITION_NAME];
-        const cJSON *side = cJSON_GetObjectItemCaseSensitive(c, "side");
+        const char *side = qk_json_find_text(c, "side");
         if (!cJSON_HasObjectItem(c, "grid"))
             continue;
         qk_table_cell(t, "%s", qk_condition_label(c->string, label));
-        qk_table_number(t, "%g", number_of(c, "rate"));
-        qk_table_number(t, "%.4f", number_of(c, "val_loss"));
-        qk_table_number(t, "%.2f", number_of(c, "rank"));
-        qk_table_cell(t, "%s", cJSON_IsString(side) ? side->valuestring : "no");
+        qk_table_number(t, "%g", qk_json_find_number(c, "rate"));
+        qk_table_number(t, "%.4f", qk_json_find_number(c, "val_loss"));
+        qk_table_number(t, "%.2f", qk_json_find_number(c, "rank"));
+        qk_table_cell(t, "%s", side != NULL ? side : "no");
     }
 }
 
@@ -112,11 +106,11 @@ static void grid(struct qk_table *t, const cJSON *chosen)
         char label[QK_CONDITION_NAME];
         cJSON_ArrayForEach(at, cJSON_GetObjectItemCaseSensitive(c, "grid"))
         {
-            const bool won = number_of(at, "rate") == number_of(c, "rate");
+            const bool won = qk_json_find_number(at, "rate") == qk_json_find_number(c, "rate");
             qk_table_cell(t, "%s", qk_condition_label(c->string, label));
-            qk_table_number(t, "%g", number_of(at, "rate"));
-            qk_table_number(t, "%.4f", number_of(at, "val_loss"));
-            qk_table_number(t, "%.2f", number_of(at, "mean_pr"));
+            qk_table_number(t, "%g", qk_json_find_number(at, "rate"));
+            qk_table_number(t, "%.4f", qk_json_find_number(at, "val_loss"));
+            qk_table_number(t, "%.2f", qk_json_find_number(at, "mean_pr"));
             qk_table_cell(t, "%s", won ? "*" : "");
         }
     }
@@ -194,9 +188,10 @@ static void mean_and_difference(struct qk_table *t, const struct qk_condition *c
 static double rate_of(const struct qk_condition *c, const cJSON *chosen)
 {
     const cJSON *config = cJSON_GetObjectItemCaseSensitive(c->mean.json, "config");
-    const double picked = number_of(cJSON_GetObjectItemCaseSensitive(chosen, c->name), "rate");
-    const double muon = number_of(config, "muon_lr");
-    return !isnan(picked) ? picked : !isnan(muon) ? muon : number_of(config, "adamw_lr");
+    const double picked =
+        qk_json_find_number(cJSON_GetObjectItemCaseSensitive(chosen, c->name), "rate");
+    const double muon = qk_json_find_number(config, "muon_lr");
+    return !isnan(picked) ? picked : !isnan(muon) ? muon : qk_json_find_number(config, "adamw_lr");
 }
 
 static void configs(struct qk_table *t, const struct qk_combined *c, const cJSON *chosen)

@@ -12,12 +12,6 @@ static const char *const rule =
     "used for reporting. A winner at the edge of its grid is not taken for an optimum: the grid is "
     "to be extended there. Rank is shown at every rate.";
 
-static double number_of(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
 struct range {
     double least, most;
     int count;
@@ -29,7 +23,7 @@ static struct range ranks_of(const cJSON *config)
     const cJSON *at;
     cJSON_ArrayForEach(at, cJSON_GetObjectItemCaseSensitive(config, "grid"))
     {
-        const double pr = number_of(at, "mean_pr");
+        const double pr = qk_json_find_number(at, "mean_pr");
         r.least = fmin(r.least, pr);
         r.most = fmax(r.most, pr);
         r.count += !isnan(pr);
@@ -45,10 +39,10 @@ static void say_config(struct qk_judging *j, const cJSON *config)
     const bool edge = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(config, "edge"));
     if (r.count > 0)
         snprintf(rank, sizeof rank, "; mean PR is %.2f there and %.2f to %.2f over the grid",
-                 number_of(config, "rank"), r.least, r.most);
+                 qk_json_find_number(config, "rank"), r.least, r.most);
     qk_judging_say(j, config->string, "%s: rate %g wins with %.4f nats among %d%s%s%s%s",
-                   qk_condition_label(config->string, label), number_of(config, "rate"),
-                   number_of(config, "val_loss"),
+                   qk_condition_label(config->string, label), qk_json_find_number(config, "rate"),
+                   qk_json_find_number(config, "val_loss"),
                    cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(config, "grid")), rank,
                    edge ? ", at the " : "", edge && cJSON_IsString(side) ? side->valuestring : "",
                    edge ? " edge of the grid, which is to be extended" : "");
@@ -88,7 +82,7 @@ cJSON *qk_judge_sweep(const struct qk_evidence *e, struct qk_err *err)
         if (!cJSON_HasObjectItem(config, "grid"))
             continue;
         const struct range r = ranks_of(config);
-        const double rank = number_of(config, "rank");
+        const double rank = qk_json_find_number(config, "rank");
         say_config(&j, config);
         winners.least = fmin(winners.least, rank);
         winners.most = fmax(winners.most, rank);

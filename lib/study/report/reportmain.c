@@ -70,8 +70,7 @@ static const cJSON *eval_of(const struct qk_results *r, const char *name)
 
 static double eval_number(const struct qk_results *r, const char *name, const char *key)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(eval_of(r, name), key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
+    return qk_json_find_number(eval_of(r, name), key);
 }
 
 /* "0.2711 ± 0.0044", the standard error over items. */

@@ -106,8 +106,7 @@ static void series_table(struct qk_report_writer *w, const char *what, const cha
         qk_table_number(&t, "%.4g", c->at[0].mean.tokens[i] / 1e6);
         for (int k = 0; k < c->count; k++) {
             const cJSON *list = cJSON_GetObjectItemCaseSensitive(c->at[k].mean.json, key);
-            const cJSON *value = cJSON_GetArrayItem(list, i);
-            qk_table_number(&t, format, cJSON_IsNumber(value) ? value->valuedouble : NAN);
+            qk_table_number(&t, format, qk_json_as_number(cJSON_GetArrayItem(list, i)));
         }
     }
     qk_report_table(w, &t);

@@ -74,8 +74,8 @@ void qk_report_figure_if(struct qk_report_writer *w, const char *name, const cha
 
 static const char *string_of(const cJSON *object, const char *key)
 {
-    const cJSON *one = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsString(one) ? one->valuestring : "";
+    const char *text = qk_json_find_text(object, key);
+    return text != NULL ? text : "";
 }
 
 const char *qk_report_text(const struct qk_report_writer *w, const char *key)
@@ -155,6 +155,5 @@ double qk_report_last(const struct qk_results *r, const char *group, const char 
     if (group != NULL)
         json = cJSON_GetObjectItemCaseSensitive(json, group);
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, key);
-    const cJSON *value = cJSON_GetArrayItem(list, cJSON_GetArraySize(list) - 1);
-    return cJSON_IsNumber(value) ? value->valuedouble : NAN;
+    return qk_json_as_number(cJSON_GetArrayItem(list, cJSON_GetArraySize(list) - 1));
 }

@@ -6,20 +6,14 @@
 
 #include "study/report/reportparts.h"
 
-static double number_of(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
 /* The configuration of least loss, or NULL. */
 static const cJSON *best_of(const cJSON *chosen)
 {
     const cJSON *best = NULL, *one;
     cJSON_ArrayForEach(one, chosen)
     {
-        const double loss = number_of(one, "val_loss");
-        if (!isnan(loss) && (best == NULL || loss < number_of(best, "val_loss")))
+        const double loss = qk_json_find_number(one, "val_loss");
+        if (!isnan(loss) && (best == NULL || loss < qk_json_find_number(best, "val_loss")))
             best = one;
     }
     return best;
@@ -131,7 +125,7 @@ static void add_advice(struct qk_report_writer *w, struct qk_strings *list)
                            "Extend the grid of %s at its %s end: %g is the last rate tried "
                            "there.",
                            qk_condition_label(one->string, label), side->valuestring,
-                           number_of(one, "rate"));
+                           qk_json_find_number(one, "rate"));
     }
     qk_report_item(list, "Show rank at every rate beside any comparison of conditions.");
 }

@@ -201,11 +201,6 @@ static int read_config(struct qk_gather_run *r, struct qk_err *err)
 
 /* ---- from one probe ---- */
 
-double qk_gather_number(const cJSON *item)
-{
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
 const cJSON *qk_gather_layer_at(const cJSON *probe, int layer)
 {
     return cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(probe, "layers"), layer);
@@ -215,7 +210,7 @@ double qk_gather_layer(const cJSON *probe, int layer, const char *key, const cha
 {
     const cJSON *at = qk_gather_layer_at(probe, layer);
     const cJSON *by_site = cJSON_GetObjectItemCaseSensitive(at, key);
-    return qk_gather_number(cJSON_GetObjectItemCaseSensitive(by_site, site));
+    return qk_json_find_number(by_site, site);
 }
 
 static double mean_over_layers(const struct qk_gather_run *r, const cJSON *probe, const char *key,
@@ -245,7 +240,7 @@ static double mean_measure(const struct qk_gather_run *r, const cJSON *probe, co
         if (!qk_gather_text_is(m, "of", of) || !qk_gather_text_is(m, "site", r->g->site) ||
             cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(m, "centred")))
             continue;
-        sum += qk_gather_number(cJSON_GetObjectItemCaseSensitive(m, key));
+        sum += qk_json_find_number(m, key);
         count++;
     }
     return count > 0 ? sum / count : NAN;
@@ -261,8 +256,8 @@ static double over_heads(const cJSON *probe, const char *key, bool largest)
     {
         cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(layer, key))
         {
-            sum += qk_gather_number(item);
-            most = fmax(most, qk_gather_number(item));
+            sum += qk_json_as_number(item);
+            most = fmax(most, qk_json_as_number(item));
             count++;
         }
     }
@@ -294,13 +289,13 @@ static void add_loss(const struct qk_gather_run *r, cJSON *out)
         double sum = 0;
         int steps = 0;
         for (; line != NULL; line = line->next) {
-            double tokens = qk_gather_number(cJSON_GetObjectItemCaseSensitive(line, "tokens_seen"));
+            double tokens = qk_json_find_number(line, "tokens_seen");
             const cJSON *value = cJSON_GetObjectItemCaseSensitive(line, "loss");
             if (tokens > r->points[i].tokens)
                 break;
             if (value == NULL) /* an evaluation before the first step */
                 continue;
-            sum += qk_gather_number(value);
+            sum += qk_json_as_number(value);
             steps++;
         }
         cJSON_AddItemToArray(loss, qk_json_number(steps > 0 && i > 0 ? sum / steps : NAN));
@@ -317,8 +312,8 @@ static void add_val_loss(const struct qk_gather_run *r, cJSON *out)
         {
             const cJSON *val = cJSON_GetObjectItemCaseSensitive(line, "val_loss");
             const cJSON *tokens = cJSON_GetObjectItemCaseSensitive(line, "tokens_seen");
-            if (val != NULL && qk_gather_number(tokens) == r->points[i].tokens)
-                value = qk_gather_number(val);
+            if (val != NULL && qk_json_as_number(tokens) == r->points[i].tokens)
+                value = qk_json_as_number(val);
         }
         cJSON_AddItemToArray(list, qk_json_number(value));
     }
@@ -347,8 +342,7 @@ static void add_gains(const struct qk_gather_run *r, cJSON *out, bool learned)
         cJSON *row = cJSON_AddArrayToObject(cv, name);
         for (int i = 0; i < r->count; i++) {
             const cJSON *gain = gain_of(r->points[i].probe, l);
-            cJSON_AddItemToArray(row, qk_json_number(qk_gather_number(
-                                          cJSON_GetObjectItemCaseSensitive(gain, "cv"))));
+            cJSON_AddItemToArray(row, qk_json_number(qk_json_find_number(gain, "cv")));
         }
         const cJSON *last = gain_of(r->points[r->count - 1].probe, l);
         const cJSON *values = cJSON_GetObjectItemCaseSensitive(last, "values");
@@ -367,8 +361,7 @@ static void add_sites(const struct qk_gather_run *r, cJSON *out)
         cJSON *list = cJSON_AddArrayToObject(object, site->string);
         for (int i = 0; i < r->count; i++) {
             const cJSON *pr = cJSON_GetObjectItemCaseSensitive(r->points[i].probe, "mean_pr");
-            cJSON_AddItemToArray(list, qk_json_number(qk_gather_number(
-                                           cJSON_GetObjectItemCaseSensitive(pr, site->string))));
+            cJSON_AddItemToArray(list, qk_json_number(qk_json_find_number(pr, site->string)));
         }
     }
 }
@@ -407,8 +400,8 @@ static void add_measures(const struct qk_gather_run *r, cJSON *out)
 /* From the config, else the length of the gain vectors; NaN when neither tells. */
 static double head_dim_of(const struct qk_gather_run *r)
 {
-    double d = qk_gather_number(cJSON_GetObjectItemCaseSensitive(r->config, "d_model"));
-    double heads = qk_gather_number(cJSON_GetObjectItemCaseSensitive(r->config, "n_heads"));
+    double d = qk_json_find_number(r->config, "d_model");
+    double heads = qk_json_find_number(r->config, "n_heads");
     if (d > 0 && heads > 0)
         return d / heads;
     const cJSON *gain = gain_of(r->points[0].probe, 0);
@@ -429,8 +422,7 @@ static void add_facts(const struct qk_gather_run *r, cJSON *out)
     if (r->config != NULL)
         cJSON_AddItemToObject(out, "config", cJSON_Duplicate(r->config, 1));
     qk_json_add_number(out, "head_dim", head_dim_of(r));
-    qk_json_add_number(out, "rows",
-                       qk_gather_number(cJSON_GetObjectItemCaseSensitive(probe, "rows")));
+    qk_json_add_number(out, "rows", qk_json_find_number(probe, "rows"));
     qk_json_add_number(out, "null_pr", mean_measure(r, probe, "k", "null_pr"));
     qk_json_add_number(out, "null_pr_energy", mean_measure(r, probe, "k", "null_pr_energy"));
     const double null_qk = mean_measure(r, probe, "qk", "null_pr");
@@ -478,7 +470,7 @@ static cJSON *write_results(const struct qk_gather_run *r)
     double *pr = qk_alloc((size_t)r->count, sizeof *pr);
     for (int i = 0; i < r->count; i++) {
         const cJSON *by_site = cJSON_GetObjectItemCaseSensitive(r->points[i].probe, "mean_pr");
-        pr[i] = qk_gather_number(cJSON_GetObjectItemCaseSensitive(by_site, r->g->site));
+        pr[i] = qk_json_find_number(by_site, r->g->site);
     }
     cJSON_AddItemToObject(out, "mean_pr", qk_json_numbers(pr, r->count));
     free(pr);

@@ -16,7 +16,7 @@ static double mean_of_list(const cJSON *probe, int layer, const char *key)
     const cJSON *item,
         *list = cJSON_GetObjectItemCaseSensitive(qk_gather_layer_at(probe, layer), key);
     double sum = 0;
-    cJSON_ArrayForEach(item, list) sum += qk_gather_number(item);
+    cJSON_ArrayForEach(item, list) sum += qk_json_as_number(item);
     const int n = cJSON_GetArraySize(list);
     return n > 0 ? sum / n : NAN;
 }
@@ -27,7 +27,7 @@ static double most_of_list(const cJSON *probe, int layer, const char *key)
     double most = NAN;
     cJSON_ArrayForEach(item,
                        cJSON_GetObjectItemCaseSensitive(qk_gather_layer_at(probe, layer), key))
-        most = fmax(most, qk_gather_number(item));
+        most = fmax(most, qk_json_as_number(item));
     return most;
 }
 
@@ -78,7 +78,7 @@ static double mean_form_rank(const struct qk_gather_run *r, const cJSON *probe, 
     {
         if (!qk_gather_text_is(m, "of", "qk") || !qk_gather_text_is(m, "site", site))
             continue;
-        sum += qk_gather_number(cJSON_GetObjectItemCaseSensitive(m, "pr"));
+        sum += qk_json_find_number(m, "pr");
         count++;
     }
     return count > 0 ? sum / count : NAN;
@@ -118,19 +118,18 @@ static bool add_spectrum(const struct qk_gather_run *r, const cJSON *probe, int 
         const cJSON *sigma = cJSON_GetObjectItemCaseSensitive(m, "sigma");
         if (!qk_gather_text_is(m, "of", "k") || !qk_gather_text_is(m, "site", r->g->site) ||
             cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(m, "centred")) ||
-            qk_gather_number(cJSON_GetObjectItemCaseSensitive(m, "layer")) != layer ||
-            cJSON_GetArraySize(sigma) == 0)
+            qk_json_find_number(m, "layer") != layer || cJSON_GetArraySize(sigma) == 0)
             continue;
         if (sum == NULL) {
             n = cJSON_GetArraySize(sigma);
             sum = qk_zalloc((size_t)n, sizeof *sum);
         }
-        const double first = qk_gather_number(sigma->child);
+        const double first = qk_json_as_number(sigma->child);
         int i = 0;
         cJSON_ArrayForEach(item, sigma)
         {
             if (i < n)
-                sum[i++] += qk_gather_number(item) / first;
+                sum[i++] += qk_json_as_number(item) / first;
         }
         for (; i < n; i++)
             sum[i] = NAN;
@@ -190,13 +189,12 @@ static cJSON *contribution_of(const cJSON *layer)
     cJSON_AddStringToObject(o, "site", site);
     cJSON *gamma = cJSON_AddArrayToObject(o, "gamma");
     cJSON_ArrayForEach(item, values)
-        cJSON_AddItemToArray(gamma, qk_json_number(fabs(qk_gather_number(item))));
+        cJSON_AddItemToArray(gamma, qk_json_number(fabs(qk_json_as_number(item))));
     cJSON_AddItemToObject(o, "c", cJSON_Duplicate(c, 1));
-    qk_json_add_number(o, "spearman",
-                       qk_gather_number(cJSON_GetObjectItemCaseSensitive(at, "rho")));
+    qk_json_add_number(o, "spearman", qk_json_find_number(at, "rho"));
     cJSON *sites = cJSON_AddObjectToObject(o, "spearman_sites");
-    cJSON_ArrayForEach(item, by_site) qk_json_add_number(
-        sites, item->string, qk_gather_number(cJSON_GetObjectItemCaseSensitive(item, "rho")));
+    cJSON_ArrayForEach(item, by_site)
+        qk_json_add_number(sites, item->string, qk_json_find_number(item, "rho"));
     return o;
 }
 

@@ -1,7 +1,7 @@
 /* What the files of gathering share; not for anyone else.
  *
- *   gather.c  reading, and the keys every results.json has     gatherlayers.c  those by layer,
- * evals
+ *   gather.c        reading, and the keys that every results.json has
+ *   gatherlayers.c  those by layer; evals
  */
 #ifndef QK_STUDY_GATHERPARTS_H
 #define QK_STUDY_GATHERPARTS_H
@@ -24,7 +24,6 @@ struct qk_gather_run {
     cJSON *config_owned;
 };
 
-double qk_gather_number(const cJSON *item); /* NaN for what is none */
 /* layers[layer].key[site] of a probe; NaN for none. */
 double qk_gather_layer(const cJSON *probe, int layer, const char *key, const char *site);
 /* layers[layer] of a probe. */

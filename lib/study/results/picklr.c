@@ -44,12 +44,6 @@ const char *qk_pick_lr_path(const char *operand, struct qk_err *err)
     return t.path;
 }
 
-static double number_of(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
 /* An eval.json says nothing of rates or ranks: the rate of the word stands. */
 static int read_eval(struct trial *t, const cJSON *json, struct qk_err *err)
 {
@@ -58,7 +52,7 @@ static int read_eval(struct trial *t, const cJSON *json, struct qk_err *err)
         return -1;
     if (strcmp(task, "loss") != 0)
         return qk_fail(err, "%s: task is '%s', rates are picked by 'loss'", t->path, task);
-    t->loss = number_of(json, "value");
+    t->loss = qk_json_find_number(json, "value");
     return 0;
 }
 
@@ -70,10 +64,10 @@ static int read_results(struct trial *t, const cJSON *json, struct qk_err *err)
     const cJSON *evals = cJSON_GetObjectItemCaseSensitive(json, "evals");
     const cJSON *select = cJSON_GetObjectItemCaseSensitive(evals, "select");
     const cJSON *config = cJSON_GetObjectItemCaseSensitive(json, "config");
-    t->loss = select != NULL ? number_of(select, "value") : r.val_loss[r.points - 1];
+    t->loss = select != NULL ? qk_json_find_number(select, "value") : r.val_loss[r.points - 1];
     t->pr = r.mean_pr[r.points - 1];
-    t->muon = number_of(config, "muon_lr");
-    t->adamw = number_of(config, "adamw_lr");
+    t->muon = qk_json_find_number(config, "muon_lr");
+    t->adamw = qk_json_find_number(config, "adamw_lr");
     t->seed = r.has_seed ? (double)r.seed : (double)NAN;
     snprintf(t->site, sizeof t->site, "%s", r.site != NULL ? r.site : "");
     qk_results_free(&r);

@@ -164,33 +164,22 @@ static const char *norm_of_tag(const char *tag)
     return NULL;
 }
 
-static const char *optional_text(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsString(item) ? item->valuestring : NULL;
-}
-
-static double optional_real(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
 static void read_facts(struct qk_results *r)
 {
     const cJSON *config = cJSON_GetObjectItemCaseSensitive(r->json, "config");
-    r->site = optional_text(r->json, "site");
-    r->qk_norm = optional_text(config, "qk_norm");
+    r->site = qk_json_find_text(r->json, "site");
+    r->qk_norm = qk_json_find_text(config, "qk_norm");
     if (r->qk_norm == NULL)
-        r->qk_norm = optional_text(r->json, "qk_norm");
+        r->qk_norm = qk_json_find_text(r->json, "qk_norm");
     if (r->qk_norm == NULL)
         r->qk_norm = norm_of_tag(r->tag);
-    double seed = optional_real(r->json, "seed"), dim = optional_real(r->json, "head_dim");
+    double seed = qk_json_find_number(r->json, "seed"),
+           dim = qk_json_find_number(r->json, "head_dim");
     r->has_seed = fabs(seed) < 9007199254740992.0; /* not NaN either */
     r->seed = r->has_seed ? (int64_t)seed : 0;
     if (dim >= 1 && dim <= 4096)
         r->head_dim = (int)dim;
-    r->null_pr = optional_real(r->json, "null_pr");
+    r->null_pr = qk_json_find_number(r->json, "null_pr");
 }
 
 static int parse_run(struct qk_results *r, const char *where, struct qk_err *err)
@@ -366,7 +355,7 @@ static int parse_conditions(struct qk_combined *c, const char *where, struct qk_
     }
     if (c->count == 0)
         return qk_fail(err, "%s: no condition A, B, ... in it", where);
-    c->elapsed_s = optional_real(c->json, "elapsed_s");
+    c->elapsed_s = qk_json_find_number(c->json, "elapsed_s");
     return check_consistent(c, where, err);
 }
 

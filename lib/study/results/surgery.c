@@ -19,16 +19,10 @@ struct cut {
     char split[24], data[256];
 };
 
-static double number_of(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
 static const char *text_of(const cJSON *object, const char *key)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsString(item) ? item->valuestring : "";
+    const char *text = qk_json_find_text(object, key);
+    return text != NULL ? text : "";
 }
 
 /* The record of qk-prune, an object or its text. */
@@ -42,8 +36,8 @@ static int read_pruned(struct cut *c, const cJSON *pruned, struct qk_err *err)
     if (!(c->fraction >= 0 && c->fraction <= 1))
         return qk_fail(err, "%s: fraction %g is not in 0 .. 1", c->path, c->fraction);
     snprintf(c->method, sizeof c->method, "%s", by);
-    c->seed = number_of(pruned, "seed");
-    c->kept_rank = number_of(pruned, "kept_rank");
+    c->seed = qk_json_find_number(pruned, "seed");
+    c->kept_rank = qk_json_find_number(pruned, "kept_rank");
     const char *split = text_of(calibration, "split"), *path = text_of(calibration, "path");
     if (split[0] != '\0' && strcmp(split, c->split) == 0 && strcmp(path, c->data) == 0)
         return qk_fail(err, "%s: split %s of %s calibrated the cut and is evaluated too", c->path,
@@ -65,9 +59,9 @@ static int read_loss(struct cut *c, const cJSON *json, struct qk_err *err)
     const cJSON *how = cJSON_GetObjectItemCaseSensitive(json, "how");
     snprintf(c->split, sizeof c->split, "%s", text_of(how, "split"));
     snprintf(c->data, sizeof c->data, "%s", text_of(how, "data"));
-    c->error = number_of(json, "stderr");
-    c->n = number_of(json, "n");
-    c->tokens = number_of(json, "tokens_seen");
+    c->error = qk_json_find_number(json, "stderr");
+    c->n = qk_json_find_number(json, "n");
+    c->tokens = qk_json_find_number(json, "tokens_seen");
     return 0;
 }
 
@@ -370,9 +364,9 @@ static int read_dose(struct qk_dose *d, const cJSON *json, const char *where, st
     if (qk_json_real(json, "fraction", &d->fraction, where, err) != 0 ||
         qk_json_real(json, "loss", &d->loss, where, err) != 0)
         return -1;
-    d->error = number_of(json, "stderr");
-    d->sd = number_of(json, "sd");
-    d->kept_rank = number_of(json, "kept_rank");
+    d->error = qk_json_find_number(json, "stderr");
+    d->sd = qk_json_find_number(json, "sd");
+    d->kept_rank = qk_json_find_number(json, "kept_rank");
     d->draws = cJSON_GetArraySize(losses);
     d->losses = qk_alloc((size_t)d->draws + 1, sizeof *d->losses);
     d->seeds = qk_alloc((size_t)d->draws + 1, sizeof *d->seeds);
@@ -382,7 +376,7 @@ static int read_dose(struct qk_dose *d, const cJSON *json, const char *where, st
         const cJSON *seed = cJSON_GetArrayItem(seeds, i);
         if (!cJSON_IsNumber(item))
             return qk_fail(err, "%s: 'draws' holds something that is no number", where);
-        d->seeds[i] = cJSON_IsNumber(seed) ? seed->valuedouble : NAN;
+        d->seeds[i] = qk_json_as_number(seed);
         d->losses[i++] = item->valuedouble;
     }
     if (d->draws == 0) { /* a file that keeps the mean alone */
