@@ -361,27 +361,6 @@ static int run_verdict(int argc, char **argv)
 
 /* ---- table ---- */
 
-/* The causal study's own tables of contrasts and points, or those all studies have. */
-static int make_table(struct qk_table *table, const struct evidence_files *f, const char *of,
-                      struct qk_err *err)
-{
-    struct qk_verdict v;
-    const bool contrasts = strcmp(of, "contrasts") == 0;
-    if (strcmp(f->study, "causal50m") != 0)
-        return qk_study_table(table, f->study, of, &f->all, err);
-    if (qk_verdict_causal(&v, &f->combined, err) != 0)
-        return -1;
-    int bad = 0;
-    if (contrasts)
-        qk_table_contrasts(table, &v);
-    else if (strcmp(of, "trajectory") == 0)
-        qk_table_trajectory(table, &v);
-    else
-        bad = qk_study_table(table, f->study, of, &f->all, err);
-    qk_verdict_free(&v);
-    return bad;
-}
-
 static int print_table(const struct qk_tool *tool, const struct qk_table *table, const char *format,
                        struct qk_err *err)
 {
@@ -423,7 +402,7 @@ static int run_table(int argc, char **argv)
     if (of == NULL)
         of = strcmp(f.study, "sweep20m") == 0 ? "rates" : "conditions";
     int failed = evidence_read(&f, path, &err);
-    if (!failed && make_table(&table, &f, of, &err) != 0)
+    if (!failed && qk_study_table(&table, f.study, of, &f.all, &err) != 0)
         failed = qk_fail_in(&err, "%s: ", path);
     failed = failed || print_table(&tool, &table, format, &err) != 0;
     qk_table_free(&table);

@@ -61,9 +61,14 @@ static void the_least_loss_on_select_wins(void **state)
     assert_int_equal(cJSON_GetArraySize(grid), 3);
     assert_true(cJSON_GetObjectItem(cJSON_GetArrayItem(grid, 0), "mean_pr")->valuedouble == 46);
     assert_true(number(chosen, "Muon_QK", "rate") == 0.02);
-    assert_non_null(qk_chosen_find(chosen, "Muon", "f", &err));
-    assert_null(qk_chosen_find(chosen, "AdamW", "f", &err));
-    assert_string_equal(err.text, "f: there is no configuration 'AdamW'");
+    assert_works(qk_chosen_check(muon, &err));
+    cJSON *less = cJSON_Duplicate(muon, 1);
+    cJSON *broken = cJSON_CreateObject();
+    cJSON_DeleteItemFromObject(less, "rate");
+    cJSON_AddItemToObject(broken, "Muon", less);
+    assert_int_equal(qk_chosen_check(less, &err), -1);
+    assert_string_equal(err.text, "configuration Muon lacks rate, val_loss or grid");
+    cJSON_Delete(broken);
     cJSON_Delete(chosen);
     qk_strings_free(&operands);
 }

@@ -1,6 +1,7 @@
 #include "causal.h"
 
 #include "study/judge/judge.h"
+#include "study/judge/verdict.h"
 #include "study/report/lint.h"
 #include "study/report/page.h"
 #include "study/report/report.h"

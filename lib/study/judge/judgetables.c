@@ -6,14 +6,68 @@
 #include "study/judge/judge.h"
 #include "study/judge/verdict.h"
 
-static void header(struct qk_table *t, int columns, const char *const *names)
+/* ---- of all studies ---- */
+
+static void conditions(struct qk_table *t, const struct qk_combined *c)
 {
-    t->columns = columns;
-    for (int i = 0; i < columns; i++)
-        qk_table_cell(t, "%s", names[i]);
+    static const char *const names[] = {"condition", "PR",         "sd of seeds", "% of null",
+                                        "least PR",  "at Mtokens", "query PR",    "QK PR",
+                                        "train",     "val"};
+    qk_table_header(t, names, 10);
+    for (int i = 0; i < c->count; i++) {
+        const struct qk_condition *condition = &c->at[i];
+        const struct qk_results *r = &condition->mean;
+        struct qk_trajectory at;
+        qk_trajectory_follow(&at, condition);
+        qk_table_cell(t, "%s %s", condition->name, qk_condition_name(condition));
+        qk_table_number(t, "%.2f", at.last_pr);
+        qk_table_number(t, "%.2f", at.sd_of_seeds);
+        qk_table_number(t, "%.1f", 100 * at.last_pr / r->null_pr);
+        qk_table_number(t, "%.2f", at.least_pr);
+        qk_table_number(t, "%.4g", at.least_tokens / 1e6);
+        qk_table_number(t, "%.2f", qk_results_end(r, r->q_pr));
+        qk_table_number(t, "%.2f", qk_results_end(r, r->qk_pr));
+        qk_table_number(t, "%.4f", at.train_loss);
+        qk_table_number(t, "%.4f", at.val_loss);
+    }
 }
 
-/* ---- of all studies ---- */
+static void interval_cell(struct qk_table *t, const char *format, double low, double high)
+{
+    if (isnan(low)) {
+        qk_table_cell(t, "-");
+        return;
+    }
+    struct qk_table ends = {0};
+    qk_table_number(&ends, format, low);
+    qk_table_number(&ends, format, high);
+    qk_table_cell(t, "[%s, %s]", ends.cells.at[0], ends.cells.at[1]);
+    qk_table_free(&ends);
+}
+
+static void causal_contrasts(struct qk_table *t, const struct qk_verdict *v)
+{
+    static const char *const names[] = {"contrast", "ΔPR",     "95 % interval", "sign-flip p",
+                                        "Holm p",   "±1 PR",   "second half",   "Δtrain",
+                                        "Δval",     "layers >"};
+    qk_table_header(t, names, 10);
+    for (int i = 0; i < QK_CONTRASTS; i++) {
+        const struct qk_contrast *k = &v->contrast[i];
+        qk_table_cell(t, "%c−%c", k->plus, k->minus);
+        qk_table_number(t, "%+.2f", k->pr.mean);
+        interval_cell(t, "%+.2f", k->pr.low95, k->pr.high95);
+        qk_table_number(t, "%.3f", k->pr.p_flip);
+        qk_table_number(t, "%.3f", k->p_holm);
+        qk_table_cell(t, "%s", k->pr.n < 2 ? "-" : qk_stats_equivalence_name(k->pr.equivalence));
+        if (isnan(k->plateau_sd)) /* one point has no jitter to tell */
+            qk_table_number(t, "%+.2f", k->plateau_mean);
+        else
+            qk_table_cell(t, "%+.2f ± %.2f", k->plateau_mean, k->plateau_sd);
+        qk_table_number(t, "%+.4f", k->train.mean);
+        qk_table_number(t, "%+.4f", k->val.mean);
+        qk_table_cell(t, "%d of %d", k->layers_above, v->layers);
+    }
+}
 
 static void contrast_row(struct qk_table *t, const cJSON *k, double layers)
 {
@@ -44,11 +98,19 @@ static int contrasts(struct qk_table *t, const char *study, const struct qk_evid
 {
     static const char *const names[] = {"contrast", "ΔPR",   "95 % interval", "sign-flip p",
                                         "Holm p",   "±1 PR", "Δloss",         "layers >"};
+    if (strcmp(study, "causal50m") == 0) {
+        struct qk_verdict v;
+        if (qk_verdict_causal(&v, e->combined, err) != 0)
+            return -1;
+        causal_contrasts(t, &v);
+        qk_verdict_free(&v);
+        return 0;
+    }
     cJSON *verdict = qk_judge(study, e, err);
     if (verdict == NULL)
         return -1;
     const cJSON *numbers = cJSON_GetObjectItemCaseSensitive(verdict, "numbers"), *k;
-    header(t, 8, names);
+    qk_table_header(t, names, 8);
     cJSON_ArrayForEach(k, cJSON_GetObjectItemCaseSensitive(numbers, "contrasts"))
         contrast_row(t, k, qk_json_find_number(numbers, "layers"));
     cJSON_Delete(verdict);
@@ -81,7 +143,7 @@ static void rates(struct qk_table *t, const cJSON *chosen)
     static const char *const names[] = {"configuration", "best LR", "sweep val loss",
                                         "mean PR there", "edge of the grid"};
     const cJSON *c;
-    header(t, 5, names);
+    qk_table_header(t, names, 5);
     cJSON_ArrayForEach(c, chosen)
     {
         char label[QK_CONDITION_NAME];
@@ -100,7 +162,7 @@ static void grid(struct qk_table *t, const cJSON *chosen)
 {
     static const char *const names[] = {"configuration", "LR", "val loss", "mean PR", "winner"};
     const cJSON *c, *at;
-    header(t, 5, names);
+    qk_table_header(t, names, 5);
     cJSON_ArrayForEach(c, chosen)
     {
         char label[QK_CONDITION_NAME];
@@ -152,7 +214,7 @@ static void runs(struct qk_table *t, const struct qk_combined *c)
 {
     static const char *const names[] = {"configuration", "seed",    "val perplexity",
                                         "HellaSwag",     "LAMBADA", "WikiText perplexity"};
-    header(t, 6, names);
+    qk_table_header(t, names, 6);
     for (int i = 0; i < c->count; i++)
         for (int s = 0; s < c->at[i].n_seeds; s++) {
             char label[QK_CONDITION_NAME];
@@ -198,7 +260,7 @@ static void configs(struct qk_table *t, const struct qk_combined *c, const cJSON
 {
     static const char *const names[] = {"configuration", "best LR",   "val loss",
                                         "mean PR",       "HellaSwag", "LAMBADA"};
-    header(t, 6, names);
+    qk_table_header(t, names, 6);
     for (int i = 0; i < c->count; i++) {
         char label[QK_CONDITION_NAME];
         qk_table_cell(t, "%s", qk_condition_label(c->at[i].name, label));
@@ -226,7 +288,7 @@ static int headline(struct qk_table *t, const struct qk_combined *c, struct qk_e
     const struct qk_condition *adamw = qk_combined_find(c, "AdamW_QK");
     if (muon == NULL || adamw == NULL)
         return qk_fail(err, "there is no condition %s", muon == NULL ? "Muon" : "AdamW_QK");
-    header(t, 4, names);
+    qk_table_header(t, names, 4);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const double a = rows[i].value(&muon->mean), b = rows[i].value(&adamw->mean);
         qk_table_cell(t, "%s", rows[i].name);
@@ -243,7 +305,7 @@ static void surgery(struct qk_table *t, const struct qk_surgery *s)
 {
     static const char *const names[] = {"run",       "method",      "area",           "sd",
                                         "loss at 0", "loss at 0.5", "loss at the end"};
-    header(t, 7, names);
+    qk_table_header(t, names, 7);
     for (int i = 0; i < s->count; i++) {
         const struct qk_dose_curve *c = &s->at[i];
         double half = NAN;
@@ -283,7 +345,7 @@ int qk_study_table(struct qk_table *t, const char *study, const char *of,
     else if (strcmp(of, "surgery") == 0)
         surgery(t, e->surgery);
     else if (strcmp(of, "conditions") == 0)
-        qk_table_conditions(t, e->combined);
+        conditions(t, e->combined);
     else if (strcmp(of, "contrasts") == 0)
         return contrasts(t, study, e, err);
     else if (strcmp(of, "trajectory") == 0)

@@ -142,12 +142,6 @@ static cJSON *needed_json(const double *d, int n, double effect, double margin)
     return o;
 }
 
-static double last_number(const double *series, int points)
-{
-    const int i = qk_results_last(series, points);
-    return i < 0 ? NAN : series[i];
-}
-
 static cJSON *pair_json(const struct qk_condition *a, const struct qk_condition *b,
                         double effect_pr, double effect_loss)
 {
@@ -156,7 +150,7 @@ static cJSON *pair_json(const struct qk_condition *a, const struct qk_condition 
     for (int i = 0; i < n; i++) {
         const struct qk_results *x = &a->seeds[i], *y = &b->seeds[i];
         pr[i] = x->mean_pr[x->points - 1] - y->mean_pr[y->points - 1];
-        loss[i] = last_number(x->val_loss, x->points) - last_number(y->val_loss, y->points);
+        loss[i] = qk_results_end(x, x->val_loss) - qk_results_end(y, y->val_loss);
     }
     cJSON *o = cJSON_CreateObject();
     cJSON_AddItemToObject(o, "pr", needed_json(pr, n, effect_pr, 1.0));

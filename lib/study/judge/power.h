@@ -23,8 +23,8 @@ enum { QK_POWER_MOST = 1000 };
 int qk_power_seeds_t(double effect, double sd, double alpha, double power);
 int qk_power_seeds_tost(double margin, double sd, double alpha, double power);
 
-/* For every pair of conditions: {pairs: {"A-B": {pr: {...}, loss: {...}}}, ...} without provenance.
- * `effect_pr` in PR and `effect_loss` in nats; fails with fewer than two seeds. */
+/* For every pair of conditions: {pairs: {"A-B": {pr: {...}, val_loss: {...}}}, ...} without
+ * provenance. `effect_pr` in PR and `effect_loss` in nats; fails with fewer than two seeds. */
 cJSON *qk_power_json(const struct qk_combined *c, double effect_pr, double effect_loss,
                      struct qk_err *err);
 

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,13 @@ void qk_table_number(struct qk_table *t, const char *format, double value)
     qk_strings_add(&t->cells, text);
 }
 #pragma GCC diagnostic pop
+
+void qk_table_header(struct qk_table *t, const char *const *names, int n)
+{
+    t->columns = n;
+    for (int i = 0; i < n; i++)
+        qk_table_cell(t, "%s", names[i]);
+}
 
 int qk_table_rows(const struct qk_table *t)
 {
@@ -126,107 +134,4 @@ void qk_table_print(const struct qk_table *t, enum qk_table_format format, FILE 
         print_tsv(t, to);
     else
         print_text(t, to);
-}
-
-/* ---- the causal study ---- */
-
-static void header(struct qk_table *t, int columns, const char *const *names)
-{
-    t->columns = columns;
-    for (int i = 0; i < columns; i++)
-        qk_table_cell(t, "%s", names[i]);
-}
-
-static double last_of(const double *series, int points)
-{
-    int last = qk_results_last(series, points);
-    return last < 0 ? NAN : series[last];
-}
-
-/* Between seeds, of the last mean PR. */
-static double seed_sd(const struct qk_condition *c)
-{
-    double *pr = qk_alloc((size_t)c->n_seeds, sizeof *pr);
-    for (int i = 0; i < c->n_seeds; i++)
-        pr[i] = c->seeds[i].mean_pr[c->seeds[i].points - 1];
-    double sd = qk_stats_sd(pr, c->n_seeds);
-    free(pr);
-    return sd;
-}
-
-void qk_table_conditions(struct qk_table *t, const struct qk_combined *c)
-{
-    static const char *const names[] = {"condition", "PR",         "sd of seeds", "% of null",
-                                        "least PR",  "at Mtokens", "query PR",    "QK PR",
-                                        "train",     "val"};
-    header(t, 10, names);
-    for (int i = 0; i < c->count; i++) {
-        const struct qk_condition *condition = &c->at[i];
-        const struct qk_results *r = &condition->mean;
-        struct qk_trajectory at;
-        qk_trajectory_follow(&at, condition);
-        qk_table_cell(t, "%s %s", condition->name, qk_condition_name(condition));
-        qk_table_number(t, "%.2f", at.last_pr);
-        qk_table_number(t, "%.2f", seed_sd(condition));
-        qk_table_number(t, "%.1f", 100 * at.last_pr / r->null_pr);
-        qk_table_number(t, "%.2f", at.least_pr);
-        qk_table_number(t, "%.4g", at.least_tokens / 1e6);
-        qk_table_number(t, "%.2f", last_of(r->q_pr, r->points));
-        qk_table_number(t, "%.2f", last_of(r->qk_pr, r->points));
-        qk_table_number(t, "%.4f", at.train_loss);
-        qk_table_number(t, "%.4f", at.val_loss);
-    }
-}
-
-static void interval_cell(struct qk_table *t, const char *format, double low, double high)
-{
-    if (isnan(low)) {
-        qk_table_cell(t, "-");
-        return;
-    }
-    struct qk_table ends = {0};
-    qk_table_number(&ends, format, low);
-    qk_table_number(&ends, format, high);
-    qk_table_cell(t, "[%s, %s]", ends.cells.at[0], ends.cells.at[1]);
-    qk_table_free(&ends);
-}
-
-void qk_table_contrasts(struct qk_table *t, const struct qk_verdict *v)
-{
-    static const char *const names[] = {"contrast", "ΔPR",     "95 % interval", "sign-flip p",
-                                        "Holm p",   "±1 PR",   "second half",   "Δtrain",
-                                        "Δval",     "layers >"};
-    header(t, 10, names);
-    for (int i = 0; i < QK_CONTRASTS; i++) {
-        const struct qk_contrast *k = &v->contrast[i];
-        qk_table_cell(t, "%c−%c", k->plus, k->minus);
-        qk_table_number(t, "%+.2f", k->pr.mean);
-        interval_cell(t, "%+.2f", k->pr.low95, k->pr.high95);
-        qk_table_number(t, "%.3f", k->pr.p_flip);
-        qk_table_number(t, "%.3f", k->p_holm);
-        qk_table_cell(t, "%s", k->pr.n < 2 ? "-" : qk_stats_equivalence_name(k->pr.equivalence));
-        if (isnan(k->plateau_sd)) /* one point has no jitter to tell */
-            qk_table_number(t, "%+.2f", k->plateau_mean);
-        else
-            qk_table_cell(t, "%+.2f ± %.2f", k->plateau_mean, k->plateau_sd);
-        qk_table_number(t, "%+.4f", k->train.mean);
-        qk_table_number(t, "%+.4f", k->val.mean);
-        qk_table_cell(t, "%d of %d", k->layers_above, v->layers);
-    }
-}
-
-void qk_table_trajectory(struct qk_table *t, const struct qk_verdict *v)
-{
-    static const char *const names[] = {"Mtokens", "PR A",    "PR B",  "PR C",  "train A",
-                                        "train B", "train C", "val A", "val B", "val C"};
-    header(t, 10, names);
-    for (int i = 0; i < v->points; i++) {
-        qk_table_number(t, "%.4g", v->at[0].condition->mean.tokens[i] / 1e6);
-        for (int c = 0; c < 3; c++)
-            qk_table_number(t, "%.2f", v->at[c].condition->mean.mean_pr[i]);
-        for (int c = 0; c < 3; c++)
-            qk_table_number(t, "%.4f", v->at[c].condition->mean.loss[i]);
-        for (int c = 0; c < 3; c++)
-            qk_table_number(t, "%.4f", v->at[c].condition->mean.val_loss[i]);
-    }
 }

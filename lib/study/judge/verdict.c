@@ -49,6 +49,17 @@ static int plateau_start(const struct qk_results *r)
     return i;
 }
 
+/* Between seeds, of the last mean PR. */
+static double seed_sd(const struct qk_condition *c)
+{
+    double *pr = qk_alloc((size_t)c->n_seeds, sizeof *pr);
+    for (int i = 0; i < c->n_seeds; i++)
+        pr[i] = c->seeds[i].mean_pr[c->seeds[i].points - 1];
+    double sd = qk_stats_sd(pr, c->n_seeds);
+    free(pr);
+    return sd;
+}
+
 void qk_trajectory_follow(struct qk_trajectory *t, const struct qk_condition *c)
 {
     const struct qk_results *r = &c->mean;
@@ -74,6 +85,7 @@ void qk_trajectory_follow(struct qk_trajectory *t, const struct qk_condition *c)
         .val_tokens = val >= 0 ? r->tokens[val] : NAN,
     };
     double fall = t->start_pr - t->least_pr;
+    t->sd_of_seeds = seed_sd(c);
     t->recovered_share = fall > 0 ? t->recovery / fall : NAN;
 }
 

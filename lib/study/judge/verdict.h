@@ -43,6 +43,7 @@ struct qk_trajectory {
     double plateau_drift;            /* fitted slope times the plateau's length, PR */
     double train_loss;               /* at the last point */
     double val_loss, val_tokens;     /* at the last point that has one; NaN for none */
+    double sd_of_seeds;              /* of last_pr, n - 1; NaN with one seed */
 };
 /* `c` must outlive *t. */
 void qk_trajectory_follow(struct qk_trajectory *t, const struct qk_condition *c);
@@ -76,6 +77,8 @@ struct qk_verdict {
     double gain_r, cv_r;                   /* over layers: A-B against mean gain, against its CV */
 };
 
+/* Of a file with conditions A, B and C; `c` must outlive *v, which the caller frees.  -1 with a
+ * sentence, and nothing to free, when one of them or a number the verdict needs is missing. */
 int qk_verdict_causal(struct qk_verdict *v, const struct qk_combined *c, struct qk_err *err);
 void qk_verdict_free(struct qk_verdict *v);
 
@@ -91,13 +94,13 @@ char *qk_verdict_headline(const struct qk_verdict *v);
 /* Does a small mean over layers hide layers that differ, in both directions? */
 bool qk_verdict_cancels(const struct qk_contrast *k);
 
-/* " (one seed: no variance is known)" with one seed, else "": stands before the full stop of every
- * sentence about a difference. */
-const char *qk_verdict_reservation(const struct qk_verdict *v);
-
-/* verdict.json without provenance: title, outcome, sentence, rule, sentences{}, caveats[],
- * numbers{}.  Every sentence holds its numbers; with one seed each says that no variance is known.
+/* What v was made from and holds, added to `to`: the "numbers" of verdict.json (verdictnumbers.c).
  */
+void qk_verdict_numbers(const struct qk_verdict *v, cJSON *to);
+
+/* verdict.json without provenance, the caller's to delete: title, outcome, sentence, rule,
+ * sentences{}, caveats[], numbers{}.  Every sentence holds its numbers; with one seed each says
+ * that no variance is known. */
 cJSON *qk_verdict_json(const struct qk_verdict *v);
 
 #endif

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "study/judge/judge.h"
+#include "study/judge/judging.h"
 #include "study/judge/verdict.h"
 
 static const char *const rule =
@@ -355,7 +355,7 @@ cJSON *qk_judge_ablation(const struct qk_evidence *e, struct qk_err *err)
     qk_difference_take(&d[OPTIMIZER_PLAIN], at[A2], at[B2]);
     qk_difference_take(&d[DATA], at[C2], at[C1]);
     qk_differences_adjust(d, CONTRASTS);
-    qk_judging_start(&j, e);
+    qk_judging_start(&j, e, at[0]->n_seeds);
     qk_judging_numbers(&j, d, CONTRASTS);
     say_all(&j, at, d);
     qk_judging_caveat(&j, "Learning rates here are the original's, not tuned per configuration: "
@@ -365,7 +365,8 @@ cJSON *qk_judge_ablation(const struct qk_evidence *e, struct qk_err *err)
                           "same dose: each is set beside random cuts at its own place.");
     const char *outcome = qk_words_for(outcomes, 4, qk_difference_is(&d[NORM]), "?");
     char *title = qk_format("Norm, optimiser and data: %s", norm_words(&d[NORM]));
-    cJSON *json = qk_judging_end(&j, "ablation25m", title, outcome, "norm", rule);
+    cJSON *json =
+        qk_judging_end(&j, "ablation25m", title, outcome, qk_judging_said(&j, "norm"), rule);
     free(title);
     return json;
 }

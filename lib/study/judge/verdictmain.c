@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "study/judge/judge.h"
+#include "study/judge/judging.h"
 #include "study/judge/verdict.h"
 
 static const char *const rule =
@@ -375,7 +375,7 @@ cJSON *qk_judge_main(const struct qk_evidence *e, struct qk_err *err)
     qk_difference_take(&d[HEADLINE], at[MUON], at[ADAMW_QK]);
     qk_differences_adjust(d, CONTRASTS);
     const struct outcome o = judge(at);
-    qk_judging_start(&j, e);
+    qk_judging_start(&j, e, at[0]->n_seeds);
     qk_judging_numbers(&j, d, CONTRASTS);
     add_numbers(&j, &o);
     say_all(&j, at, &o, d);
@@ -384,8 +384,8 @@ cJSON *qk_judge_main(const struct qk_evidence *e, struct qk_err *err)
         qk_format("Does rank matter? %s%s: %s", o.scenario == SCENARIO_NONE ? "" : "Scenario ",
                   o.scenario == SCENARIO_NONE ? "None of the scenarios" : scenario_name(o.scenario),
                   scenario_words(o.scenario));
-    cJSON *json =
-        qk_judging_end(&j, "main300m", title, scenario_name(o.scenario), "scenario", rule);
+    cJSON *json = qk_judging_end(&j, "main300m", title, scenario_name(o.scenario),
+                                 qk_judging_said(&j, "scenario"), rule);
     free(title);
     return json;
 }

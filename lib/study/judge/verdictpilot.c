@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "study/judge/judge.h"
+#include "study/judge/judging.h"
 #include "study/judge/verdict.h"
 
 static const char *const rule =
@@ -51,14 +51,15 @@ cJSON *qk_judge_pilot(const struct qk_evidence *e, struct qk_err *err)
     qk_difference_take(&d, at[0], at[1]);
     qk_differences_adjust(&d, 1);
     const char *outcome = qk_words_for(outcomes, 4, qk_difference_is(&d), "?");
-    qk_judging_start(&j, e);
+    qk_judging_start(&j, e, at[0]->n_seeds);
     qk_judging_difference(&j, "rank", "A first look at QK-Norm", &d, outcome);
     say_all(&j, &d);
     qk_judging_numbers(&j, &d, 1);
     qk_judging_caveat(&j, "Half a million tokens are the first steps of training: ranks may part, "
                           "or meet again, later.");
     char *title = qk_format("A first look at QK-Norm and key rank: %s", outcome);
-    cJSON *json = qk_judging_end(&j, "pilot500k", title, outcome, "rank", rule);
+    cJSON *json =
+        qk_judging_end(&j, "pilot500k", title, outcome, qk_judging_said(&j, "rank"), rule);
     free(title);
     return json;
 }

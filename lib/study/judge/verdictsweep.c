@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "study/judge/judge.h"
+#include "study/judge/judging.h"
 #include "study/judge/verdict.h"
 #include "study/results/picklr.h"
 
@@ -13,9 +13,16 @@ static const char *const rule =
     "to be extended there. Rank is shown at every rate.";
 
 struct range {
-    double least, most;
+    double least, most; /* NaN while there is no number */
     int count;
 };
+
+static void widen(struct range *r, double value)
+{
+    r->least = fmin(r->least, value);
+    r->most = fmax(r->most, value);
+    r->count += !isnan(value);
+}
 
 static struct range ranks_of(const cJSON *config)
 {
@@ -23,10 +30,7 @@ static struct range ranks_of(const cJSON *config)
     const cJSON *at;
     cJSON_ArrayForEach(at, cJSON_GetObjectItemCaseSensitive(config, "grid"))
     {
-        const double pr = qk_json_find_number(at, "mean_pr");
-        r.least = fmin(r.least, pr);
-        r.most = fmax(r.most, pr);
-        r.count += !isnan(pr);
+        widen(&r, qk_json_find_number(at, "mean_pr"));
     }
     return r;
 }
@@ -61,54 +65,77 @@ static void say_moves(struct qk_judging *j, double by_rate, double by_config, in
                                         : "the condition moves it more than the rate does");
 }
 
-cJSON *qk_judge_sweep(const struct qk_evidence *e, struct qk_err *err)
+/* All configurations together. */
+struct sweep {
+    struct range winners; /* of their ranks */
+    double by_rate;       /* the largest range of ranks within a configuration */
+    int edges;
+};
+
+static int check_all(const cJSON *chosen, struct qk_err *err)
 {
-    struct qk_judging j;
-    struct range winners = {NAN, NAN, 0};
-    double by_rate = NAN;
-    int edges = 0, configs = 0;
     const cJSON *config;
-    if (e->chosen == NULL)
-        return qk_fail_null(err, "sweep20m is judged from a chosen.json");
-    cJSON_ArrayForEach(config,
-                       e->chosen) if (cJSON_HasObjectItem(config, "grid") &&
-                                      qk_chosen_find(e->chosen, config->string, "chosen.json",
-                                                     err) == NULL) return NULL;
-    qk_judging_start(&j, e);
-    j.n_seeds = 1;
-    cJSON *numbers = cJSON_AddObjectToObject(j.numbers, "configurations");
-    cJSON_ArrayForEach(config, e->chosen)
+    int configs = 0;
+    cJSON_ArrayForEach(config, chosen)
+    {
+        if (!cJSON_HasObjectItem(config, "grid"))
+            continue;
+        if (qk_chosen_check(config, err) != 0)
+            return -1;
+        configs++;
+    }
+    return configs > 0 ? configs : qk_fail(err, "there is no configuration in it");
+}
+
+static struct sweep say_configs(struct qk_judging *j, const cJSON *chosen)
+{
+    struct sweep all = {{NAN, NAN, 0}, NAN, 0};
+    cJSON *numbers = cJSON_AddObjectToObject(j->numbers, "configurations");
+    const cJSON *config;
+    cJSON_ArrayForEach(config, chosen)
     {
         if (!cJSON_HasObjectItem(config, "grid"))
             continue;
         const struct range r = ranks_of(config);
-        const double rank = qk_json_find_number(config, "rank");
-        say_config(&j, config);
-        winners.least = fmin(winners.least, rank);
-        winners.most = fmax(winners.most, rank);
-        by_rate = fmax(by_rate, r.most - r.least);
-        edges += cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(config, "edge"));
-        configs++;
+        widen(&all.winners, qk_json_find_number(config, "rank"));
+        all.by_rate = fmax(all.by_rate, r.most - r.least);
+        all.edges += cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(config, "edge"));
+        say_config(j, config);
         cJSON_AddItemToObject(numbers, config->string, cJSON_Duplicate(config, 1));
     }
-    if (configs == 0) {
-        qk_judging_drop(&j);
-        return qk_fail_null(err, "chosen.json: there is no configuration in it");
-    }
+    return all;
+}
+
+static void say_edges(struct qk_judging *j, int edges, int configs)
+{
     qk_judging_say(
-        &j, "edges", "%d of %d configurations are best inside their grids; %d at an edge%s",
+        j, "edges", "%d of %d configurations are best inside their grids; %d at an edge%s",
         configs - edges, configs, edges,
         edges > 0 ? ", whose grid is to be extended before the rate is called tuned" : "");
-    say_moves(&j, by_rate, winners.most - winners.least, configs);
-    qk_json_add_number(j.numbers, "edges", edges);
-    qk_json_add_number(j.numbers, "rank_range_by_rate", by_rate);
-    qk_json_add_number(j.numbers, "rank_range_of_winners", winners.most - winners.least);
+}
+
+cJSON *qk_judge_sweep(const struct qk_evidence *e, struct qk_err *err)
+{
+    struct qk_judging j;
+    if (e->chosen == NULL)
+        return qk_fail_null(err, "sweep20m is judged from a chosen.json");
+    const int configs = check_all(e->chosen, err);
+    if (configs < 0)
+        return NULL;
+    qk_judging_start(&j, e, 1);
+    const struct sweep all = say_configs(&j, e->chosen);
+    const double by_config = all.winners.most - all.winners.least;
+    say_edges(&j, all.edges, configs);
+    say_moves(&j, all.by_rate, by_config, configs);
+    qk_json_add_number(j.numbers, "edges", all.edges);
+    qk_json_add_number(j.numbers, "rank_range_by_rate", all.by_rate);
+    qk_json_add_number(j.numbers, "rank_range_of_winners", by_config);
     qk_judging_caveat(&j, "One seed per rate and a fifteenth of the main study's tokens: the best "
                           "rate of a longer run may be lower.");
     char *title = qk_format("Learning rates of %d configurations, %s", configs,
-                            edges > 0 ? "some still at the edge of their grids" : "each tuned");
-    cJSON *json = qk_judging_end(&j, "sweep20m", title, edges > 0 ? "extend the grid" : "tuned",
-                                 "edges", rule);
+                            all.edges > 0 ? "some still at the edge of their grids" : "each tuned");
+    cJSON *json = qk_judging_end(&j, "sweep20m", title, all.edges > 0 ? "extend the grid" : "tuned",
+                                 qk_judging_said(&j, "edges"), rule);
     free(title);
     return json;
 }

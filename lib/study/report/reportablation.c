@@ -13,9 +13,7 @@ static void write_tldr(struct qk_report_writer *w)
 
 static void write_summary(struct qk_report_writer *w)
 {
-    struct qk_table t = {0};
-    qk_table_conditions(&t, w->r->combined);
-    qk_report_table(w, &t);
+    qk_report_study_table(w, "conditions");
     qk_report_heading(w, 2, "Verdict");
     qk_report_sentence(w, "norm");
     qk_report_study_table(w, "contrasts");

@@ -16,16 +16,13 @@ static void write_tldr(struct qk_report_writer *w)
 
 static void write_summary(struct qk_report_writer *w)
 {
-    struct qk_table t = {0};
-    qk_table_conditions(&t, w->r->combined);
-    qk_report_table(w, &t);
+    qk_report_study_table(w, "conditions");
     qk_report_heading(w, 2, "Verdict");
     qk_report_sentence(w, "kill");
     qk_report_sentence(w, "equivalence_ab");
     qk_report_sentence(w, "equivalence_bc");
     qk_report_sentence(w, "equivalence_ac");
-    qk_table_contrasts(&t, w->numbers);
-    qk_report_table(w, &t);
+    qk_report_study_table(w, "contrasts");
     qk_report_sentence(w, "scale");
     qk_report_paragraph(w, "The rule was fixed before the runs. %s", qk_report_text(w, "rule"));
 }
@@ -82,12 +79,11 @@ static void write_others(struct qk_report_writer *w)
     static const char *const names[] = {"condition", "PR", "Δ to A", "Δ to B", "train", "val"};
     const struct qk_combined *c = w->r->combined;
     const struct qk_verdict *v = w->numbers;
-    struct qk_table t = {.columns = 6};
-    for (int i = 0; i < 6; i++)
-        qk_table_cell(&t, "%s", names[i]);
+    struct qk_table t = {0};
+    qk_table_header(&t, names, 6);
     for (int i = 0; i < c->count; i++) {
         const struct qk_results *r = &c->at[i].mean;
-        const int last = r->points - 1, val = qk_results_last(r->val_loss, r->points);
+        const int last = r->points - 1;
         if (c->at[i].name[0] <= 'C')
             continue;
         qk_table_cell(&t, "%s %s", c->at[i].name, qk_condition_name(&c->at[i]));
@@ -95,7 +91,7 @@ static void write_others(struct qk_report_writer *w)
         qk_table_number(&t, "%+.2f", r->mean_pr[last] - v->at[0].last_pr);
         qk_table_number(&t, "%+.2f", r->mean_pr[last] - v->at[1].last_pr);
         qk_table_number(&t, "%.4f", r->loss[last]);
-        qk_table_number(&t, "%.4f", val >= 0 ? r->val_loss[val] : NAN);
+        qk_table_number(&t, "%.4f", qk_results_end(r, r->val_loss));
     }
     if (qk_table_rows(&t) > 0)
         qk_page_table(&w->page, &t);

@@ -14,9 +14,7 @@ static void write_tldr(struct qk_report_writer *w)
 
 static void write_summary(struct qk_report_writer *w)
 {
-    struct qk_table t = {0};
-    qk_table_conditions(&t, w->r->combined);
-    qk_report_table(w, &t);
+    qk_report_study_table(w, "conditions");
     qk_report_heading(w, 2, "Verdict: which scenario");
     qk_report_sentence(w, "scenario");
     qk_report_sentence(w, "tolerance");
@@ -87,12 +85,6 @@ static void eval_cell(struct qk_table *t, const struct qk_results *r, const stru
     qk_table_free(&parts);
 }
 
-static double last_val(const struct qk_results *r)
-{
-    const int at = qk_results_last(r->val_loss, r->points);
-    return at >= 0 ? r->val_loss[at] : NAN;
-}
-
 static void runs_table(struct qk_report_writer *w)
 {
     const struct qk_combined *c = w->r->combined;
@@ -112,7 +104,7 @@ static void runs_table(struct qk_report_writer *w)
                 qk_table_cell(&t, "%lld", (long long)r->seed);
             else
                 qk_table_cell(&t, "-");
-            qk_table_number(&t, "%.3f", exp(last_val(r)));
+            qk_table_number(&t, "%.3f", exp(qk_results_end(r, r->val_loss)));
             qk_table_number(&t, "%.2f", r->mean_pr[r->points - 1]);
             for (int k = 0; k < TASKS; k++)
                 eval_cell(&t, r, &tasks[k]);

@@ -124,17 +124,11 @@ void qk_report_points(struct qk_report_writer *w)
 
 /* ---- loss beside rank ---- */
 
-static double last_val(const struct qk_results *r)
-{
-    const int at = qk_results_last(r->val_loss, r->points);
-    return at >= 0 ? r->val_loss[at] : NAN;
-}
-
 static void add_end(struct qk_buffer *to, const struct qk_condition *c)
 {
     char label[QK_CONDITION_NAME];
     const struct qk_results *r = &c->mean;
-    const double val = last_val(r);
+    const double val = qk_results_end(r, r->val_loss);
     qk_buffer_format(to, "%s%s %.2f PR and %.4f nats", to->size > 0 ? ", " : "",
                      qk_condition_label(c->name, label), r->mean_pr[r->points - 1],
                      isnan(val) ? r->loss[r->points - 1] : val);
@@ -158,7 +152,7 @@ void qk_report_no_downstream(struct qk_report_writer *w)
 {
     const struct qk_results *r = &w->r->combined->at[0].mean;
     char label[QK_CONDITION_NAME];
-    const double val = last_val(r);
+    const double val = qk_results_end(r, r->val_loss);
     qk_report_heading(w, 2, "Downstream");
     qk_report_paragraph(w,
                         "No downstream task is part of this study: %s loss (%.4f nats in %s) is "

@@ -45,13 +45,6 @@ void qk_report_table(struct qk_report_writer *w, struct qk_table *t)
     qk_table_free(t);
 }
 
-void qk_report_columns(struct qk_table *t, const char *const *names, int n)
-{
-    t->columns = n;
-    for (int i = 0; i < n; i++)
-        qk_table_cell(t, "%s", names[i]);
-}
-
 void qk_report_figure(struct qk_report_writer *w, const char *name, const char *caption)
 {
     if (!w->failed)
@@ -127,7 +120,7 @@ int qk_report_seeds(const struct qk_report_writer *w)
 
 const char *qk_report_reservation(const struct qk_report_writer *w)
 {
-    return qk_report_seeds(w) == 1 ? " (one seed: no variance is known)" : "";
+    return qk_seeds_reservation(qk_report_seeds(w));
 }
 
 const cJSON *qk_report_config(const struct qk_report_writer *w, int condition)

@@ -65,8 +65,6 @@ void qk_report_paragraph(struct qk_report_writer *w, const char *format, ...)
 void qk_report_table(struct qk_report_writer *w, struct qk_table *t);
 /* A table of qk_study_table. */
 void qk_report_study_table(struct qk_report_writer *w, const char *of);
-/* A header of `n` names; sets the columns. */
-void qk_report_columns(struct qk_table *t, const char *const *names, int n);
 /* A figure that must be there; one that is shown when it is. */
 void qk_report_figure(struct qk_report_writer *w, const char *name, const char *caption);
 void qk_report_figure_if(struct qk_report_writer *w, const char *name, const char *caption);
@@ -87,7 +85,7 @@ void qk_report_sentences(struct qk_report_writer *w, const char *const *keys);
 /* A paragraph: the headline and two more. */
 void qk_report_three(struct qk_report_writer *w, const char *second, const char *third);
 
-/* Seeds of each condition; " (one seed: no variance is known)" with one, else "". */
+/* Seeds of each condition; qk_seeds_reservation of them. */
 int qk_report_seeds(const struct qk_report_writer *w);
 const char *qk_report_reservation(const struct qk_report_writer *w);
 

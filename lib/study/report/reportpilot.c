@@ -14,9 +14,7 @@ static void write_tldr(struct qk_report_writer *w)
 
 static void write_summary(struct qk_report_writer *w)
 {
-    struct qk_table t = {0};
-    qk_table_conditions(&t, w->r->combined);
-    qk_report_table(w, &t);
+    qk_report_study_table(w, "conditions");
     qk_report_heading(w, 2, "Verdict");
     qk_report_sentence(w, "rank");
     qk_report_study_table(w, "contrasts");
@@ -61,7 +59,7 @@ static void original_table(struct qk_report_writer *w, const struct qk_results *
         "Mtokens publ.", "PR QK publ.", "PR NoQK publ.", "ΔPR publ.", "Δtrain publ.",
         "Mtokens here",  "PR QK here",  "PR NoQK here",  "ΔPR here",  "Δtrain here"};
     struct qk_table t = {0};
-    qk_report_columns(&t, names, 10);
+    qk_table_header(&t, names, 10);
     for (int i = 0; i < QK_PUBLISHED_PILOT_POINTS; i++) {
         const struct qk_published_pilot *p = &qk_published_pilot500k[i];
         const double end = qk_published_pilot500k[QK_PUBLISHED_PILOT_POINTS - 1].tokens;

@@ -74,17 +74,14 @@ void qk_report_published(struct qk_report_writer *w)
                                             "Δtrain publ.", "Δtrain here",   "Δval publ.",
                                             "Δval here"};
     const struct qk_verdict *v = w->numbers;
-    struct qk_table t = {.columns = 9};
+    struct qk_table t = {0};
     qk_page_heading(&w->page, 2, "Published values beside ours");
     qk_report_paragraph(w, "The original study's published results (%s) come from %s",
                         qk_published_source, relation(qk_report_model(w)));
-    for (int i = 0; i < 9; i++)
-        qk_table_cell(&t, "%s", rows[i]);
+    qk_table_header(&t, rows, 9);
     published_rows(&t, v);
     qk_report_table(w, &t);
-    t.columns = 7;
-    for (int i = 0; i < 7; i++)
-        qk_table_cell(&t, "%s", contrasts[i]);
+    qk_table_header(&t, contrasts, 7);
     published_contrasts(&t, v);
     qk_report_table(w, &t);
     double ab = summarise(0).last - summarise(1).last, bc = summarise(1).last - summarise(2).last;

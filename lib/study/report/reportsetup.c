@@ -119,7 +119,7 @@ static void write_conditions(struct qk_report_writer *w)
     static const char *const keys[] = {"qk_norm", "optimizer", "muon_lr", "adamw_lr"};
     const struct qk_combined *c = w->r->combined;
     struct qk_table t = {0};
-    qk_report_columns(&t, names, 6);
+    qk_table_header(&t, names, 6);
     for (int i = 0; i < c->count; i++) {
         char label[QK_CONDITION_NAME], value[64], digits[32];
         const int64_t parameters = qk_results_parameters(&c->at[i].mean);

@@ -292,15 +292,11 @@ cJSON *qk_pick_lr(const struct qk_strings *operands, struct qk_err *err)
     return NULL;
 }
 
-const cJSON *qk_chosen_find(const cJSON *chosen, const char *config, const char *where,
-                            struct qk_err *err)
+int qk_chosen_check(const cJSON *config, struct qk_err *err)
 {
-    const cJSON *o = cJSON_GetObjectItemCaseSensitive(chosen, config);
-    if (!cJSON_IsObject(o))
-        return qk_fail_null(err, "%s: there is no configuration '%s'", where, config);
-    if (!cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(o, "rate")) ||
-        !cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(o, "val_loss")) ||
-        !cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(o, "grid")))
-        return qk_fail_null(err, "%s: %s lacks rate, val_loss or grid", where, config);
-    return o;
+    if (isnan(qk_json_find_number(config, "rate")) ||
+        isnan(qk_json_find_number(config, "val_loss")) ||
+        !cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(config, "grid")))
+        return qk_fail(err, "configuration %s lacks rate, val_loss or grid", config->string);
+    return 0;
 }

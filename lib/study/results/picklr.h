@@ -23,8 +23,8 @@ cJSON *qk_pick_lr(const struct qk_strings *operands, struct qk_err *err);
 /* The file name in such a word; NULL with a sentence when it is not one. */
 const char *qk_pick_lr_path(const char *operand, struct qk_err *err);
 
-/* The object of a config in chosen.json with its numbers checked, or NULL with a sentence. */
-const cJSON *qk_chosen_find(const cJSON *chosen, const char *config, const char *where,
-                            struct qk_err *err);
+/* Does a member of chosen.json, a configuration that has a grid, have what verdicts and tables read
+ * of it?  -1 with a sentence that names it. */
+int qk_chosen_check(const cJSON *config, struct qk_err *err);
 
 #endif

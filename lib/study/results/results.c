@@ -228,6 +228,18 @@ int qk_results_last(const double *series, int points)
     return -1;
 }
 
+double qk_results_end(const struct qk_results *r, const double *series)
+{
+    const int i = qk_results_last(series, r->points);
+    return i < 0 ? NAN : series[i];
+}
+
+double qk_results_eval(const struct qk_results *r, const char *name)
+{
+    const cJSON *evals = cJSON_GetObjectItemCaseSensitive(r->json, "evals");
+    return qk_json_find_number(cJSON_GetObjectItemCaseSensitive(evals, name), "value");
+}
+
 int64_t qk_results_parameters(const struct qk_results *r)
 {
     struct qk_err ignored;
@@ -411,4 +423,13 @@ const char *qk_condition_name(const struct qk_condition *c)
                                            {"scalar", "scalar gain"},
                                            {"none", "no QK-Norm"}};
     return qk_words_for(names, sizeof names / sizeof names[0], c->mean.qk_norm, c->mean.tag);
+}
+
+const char *qk_condition_label(const char *name, char text[QK_CONDITION_NAME])
+{
+    snprintf(text, QK_CONDITION_NAME, "%s", name);
+    for (char *c = text; *c != '\0'; c++)
+        if (*c == '_')
+            *c = '+';
+    return text;
 }

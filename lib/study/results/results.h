@@ -41,8 +41,13 @@ static inline double qk_results_at(const struct qk_results *r, const double *arr
     return array[(int64_t)layer * r->points + point];
 }
 
-/* The last point that has a number, or -1. */
+/* The last point that has a number, or -1; the number there, NaN for none (`series` is one of r's
+ * over its points). */
 int qk_results_last(const double *series, int points);
+double qk_results_end(const struct qk_results *r, const double *series);
+
+/* evals.NAME.value of a run, NaN for none. */
+double qk_results_eval(const struct qk_results *r, const char *name);
 
 /* Parameters of the model its config describes; 0 when it carries none. */
 int64_t qk_results_parameters(const struct qk_results *r);
@@ -83,7 +88,9 @@ bool qk_condition_may_be_called(const char *name);
 const char *qk_words_for(const char *const pairs[][2], size_t count, const char *key,
                          const char *otherwise);
 
-/* "learned gain", "frozen gain", "no QK-Norm", ... or the tag: for people. */
+/* For people: "learned gain", "frozen gain", "no QK-Norm", ... or the tag; and its key, "AdamW_QK"
+ * shown as "AdamW+QK". */
 const char *qk_condition_name(const struct qk_condition *c);
+const char *qk_condition_label(const char *name, char text[QK_CONDITION_NAME]);
 
 #endif
