@@ -13,11 +13,9 @@ static void write_tldr(struct qk_report_writer *w)
 
 static void write_summary(struct qk_report_writer *w)
 {
-    qk_report_study_table(w, "conditions");
-    qk_report_heading(w, 2, "Verdict");
-    qk_report_sentence(w, "norm");
-    qk_report_study_table(w, "contrasts");
-    qk_report_paragraph(w, "The rule was fixed before the runs. %s", qk_report_text(w, "rule"));
+    static const char *const keys[] = {"norm", NULL};
+    qk_report_judged(w, "Verdict", keys);
+    qk_report_rule(w);
 }
 
 static const char *why(const char *name)
@@ -164,37 +162,36 @@ static void write_findings(struct qk_report_writer *w)
 
 static void add_limits(struct qk_report_writer *w, struct qk_strings *list)
 {
+    static const char *const items[] = {
+        "Learning rates were not tuned per condition: the original's AdamW rate was far above the "
+        "best one it found, and a learning rate alone can move rank as much as a condition does.",
+        "C1 and C2 are thirds of one corpus by one score of complexity; what else differs between "
+        "them is not controlled.",
+        "Surgery cuts without training again: what a model could regain is not measured.",
+        QK_REPORT_NO_TASK, NULL};
     (void)w;
-    qk_report_item(list, "Learning rates were not tuned per condition: the original's AdamW rate "
-                         "was far above the best one it found, and a learning rate alone can move "
-                         "rank as much as a condition does.");
-    qk_report_item(list, "C1 and C2 are thirds of one corpus by one score of complexity; what "
-                         "else differs between them is not controlled.");
-    qk_report_item(list, "Surgery cuts without training again: what a model could regain is not "
-                         "measured.");
-    qk_report_item(list, "No downstream task is evaluated here.");
+    qk_report_items(list, items);
 }
 
-static void add_prior(struct qk_report_writer *w, struct qk_strings *list)
-{
-    (void)w;
-    qk_report_item(list,
-                   "Optimiser against architecture in spectra, and matched loss without "
-                   "matched spectra: arXiv 2605.21803 (2026); effective rank of hidden states "
-                   "with Muon: arXiv 2606.09658 (2026).");
-    qk_report_item(list, "Low-rank keys used for compression: Loki (2024), SALS (2025), RAP, which "
-                         "keeps RoPE's pairs together (2026, arXiv 2602.02599); SparseGPT and "
-                         "SliceGPT prune weights and the residual stream.");
-    qk_report_item(list, "The original's own surgery trained on unshifted labels, a task of "
-                         "copying: its \"50 to 60 %% of dimensions for free\" is not evidence.");
-}
+static const char *const prior[] = {
+    "Optimiser against architecture in spectra, and matched loss without matched spectra: arXiv "
+    "2605.21803 (2026); effective rank of hidden states with Muon: arXiv 2606.09658 (2026).",
+    "Low-rank keys used for compression: Loki (2024), SALS (2025), RAP, which keeps RoPE's pairs "
+    "together (2026, arXiv 2602.02599); SparseGPT and SliceGPT prune weights and the residual "
+    "stream.",
+    "The original's own surgery trained on unshifted labels, a task of copying: its \"50 to 60 % "
+    "of dimensions for free\" is not evidence.",
+    NULL};
 
 static void add_advice(struct qk_report_writer *w, struct qk_strings *list)
 {
+    static const char *const items[] = {
+        "Run sweep20m and read every contrast here beside rank at every rate.",
+        "Prune by the spectrum of calibration keys, not by the gain, unless the dose curves here "
+        "show them alike.",
+        NULL};
     (void)w;
-    qk_report_item(list, "Run sweep20m and read every contrast here beside rank at every rate.");
-    qk_report_item(list, "Prune by the spectrum of calibration keys, not by the gain, unless the "
-                         "dose curves here show them alike.");
+    qk_report_items(list, items);
 }
 
 const struct qk_report_kind qk_report_ablation = {
@@ -206,6 +203,6 @@ const struct qk_report_kind qk_report_ablation = {
     .rates = write_rates,
     .findings = write_findings,
     .limits = add_limits,
-    .prior = add_prior,
+    .prior = prior,
     .advice = add_advice,
 };

@@ -16,15 +16,11 @@ static void write_tldr(struct qk_report_writer *w)
 
 static void write_summary(struct qk_report_writer *w)
 {
-    qk_report_study_table(w, "conditions");
-    qk_report_heading(w, 2, "Verdict");
-    qk_report_sentence(w, "kill");
-    qk_report_sentence(w, "equivalence_ab");
-    qk_report_sentence(w, "equivalence_bc");
-    qk_report_sentence(w, "equivalence_ac");
-    qk_report_study_table(w, "contrasts");
+    static const char *const keys[] = {"kill", "equivalence_ab", "equivalence_bc", "equivalence_ac",
+                                       NULL};
+    qk_report_judged(w, "Verdict", keys);
     qk_report_sentence(w, "scale");
-    qk_report_paragraph(w, "The rule was fixed before the runs. %s", qk_report_text(w, "rule"));
+    qk_report_rule(w);
 }
 
 /* ---- set-up ---- */
@@ -202,8 +198,7 @@ static const cJSON *gain_decay(const struct qk_report_writer *w)
 static void add_limits(struct qk_report_writer *w, struct qk_strings *list)
 {
     const cJSON *decay = gain_decay(w);
-    qk_report_item(list, "Learning rates were not tuned per condition, and a learning rate alone "
-                         "can move rank as much as a condition does.");
+    qk_report_item(list, QK_REPORT_UNTUNED);
     qk_report_item(list, "One optimiser.");
     if (!cJSON_IsNumber(decay) || decay->valuedouble != 0)
         qk_report_item(list,
@@ -211,16 +206,11 @@ static void add_limits(struct qk_report_writer *w, struct qk_strings *list)
                        "original: A and B differ in that too.");
     qk_report_item(list, "A learned gain also changes the temperature of attention, which A−B does "
                          "not separate from the choice of dimensions.");
-    qk_report_item(list, "No downstream task is evaluated here.");
+    qk_report_item(list, QK_REPORT_NO_TASK);
 }
 
-static void add_prior(struct qk_report_writer *w, struct qk_strings *list)
-{
-    (void)w;
-    qk_report_item(list,
-                   "A norm without any gain, as in condition B, is what modded-nanogpt (2024) "
-                   "trains with.");
-}
+static const char *const prior[] = {
+    "A norm without any gain, as in condition B, is what modded-nanogpt (2024) trains with.", NULL};
 
 static bool has_norm(const struct qk_combined *c, const char *norm)
 {
@@ -250,6 +240,6 @@ const struct qk_report_kind qk_report_causal = {
     .rates = write_rates,
     .findings = write_findings,
     .limits = add_limits,
-    .prior = add_prior,
+    .prior = prior,
     .advice = add_advice,
 };

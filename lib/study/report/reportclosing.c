@@ -96,7 +96,7 @@ void qk_report_prior_work(struct qk_report_writer *w)
         &list,
         "Entropy collapse of attention: Zhai et al. (2023, arXiv 2303.06296). Rank collapse across "
         "tokens (Dong et al. 2021, arXiv 2103.03404) is a different object.");
-    w->kind->prior(w, &list);
+    qk_report_items(&list, w->kind->prior);
     qk_report_list(w, &list);
 }
 

@@ -14,13 +14,9 @@ static void write_tldr(struct qk_report_writer *w)
 
 static void write_summary(struct qk_report_writer *w)
 {
-    qk_report_study_table(w, "conditions");
-    qk_report_heading(w, 2, "Verdict: which scenario");
-    qk_report_sentence(w, "scenario");
-    qk_report_sentence(w, "tolerance");
-    qk_report_sentence(w, "headline");
-    qk_report_study_table(w, "contrasts");
-    qk_report_paragraph(w, "The rule was fixed before the runs. %s", qk_report_text(w, "rule"));
+    static const char *const keys[] = {"scenario", "tolerance", "headline", NULL};
+    qk_report_judged(w, "Verdict: which scenario", keys);
+    qk_report_rule(w);
 }
 
 static void write_intro(struct qk_report_writer *w)
@@ -223,18 +219,14 @@ static void add_limits(struct qk_report_writer *w, struct qk_strings *list)
     qk_report_item(list, "Downstream tasks are at the edge of guessing for models of this size.");
 }
 
-static void add_prior(struct qk_report_writer *w, struct qk_strings *list)
-{
-    (void)w;
-    qk_report_item(list, "How much Muon gains when AdamW is tuned: 1.4 times at 0.1 billion "
-                         "parameters, 1.1 at 1.2 billion (\"Fantastic optimizers\", 2025, arXiv "
-                         "2509.02046).");
-    qk_report_item(list, "Logits grow under Muon at scale and are clipped in Kimi K2 (2025, arXiv "
-                         "2507.20534): that Muon would make QK-Norm unnecessary is contradicted "
-                         "there.");
-    qk_report_item(list, "Between seeds of one 124 M model the validation loss has a deviation of "
-                         "0.0019 nats over 80 runs (modded-nanogpt, 2025).");
-}
+static const char *const prior[] = {
+    "How much Muon gains when AdamW is tuned: 1.4 times at 0.1 billion parameters, 1.1 at 1.2 "
+    "billion (\"Fantastic optimizers\", 2025, arXiv 2509.02046).",
+    "Logits grow under Muon at scale and are clipped in Kimi K2 (2025, arXiv 2507.20534): that "
+    "Muon would make QK-Norm unnecessary is contradicted there.",
+    "Between seeds of one 124 M model the validation loss has a deviation of 0.0019 nats over 80 "
+    "runs (modded-nanogpt, 2025).",
+    NULL};
 
 static void add_advice(struct qk_report_writer *w, struct qk_strings *list)
 {
@@ -255,6 +247,6 @@ const struct qk_report_kind qk_report_main = {
     .rates = write_rates,
     .findings = write_findings,
     .limits = add_limits,
-    .prior = add_prior,
+    .prior = prior,
     .advice = add_advice,
 };

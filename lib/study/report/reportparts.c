@@ -32,6 +32,12 @@ void qk_report_item(struct qk_strings *list, const char *format, ...)
     free(text);
 }
 
+void qk_report_items(struct qk_strings *list, const char *const *texts)
+{
+    for (; *texts != NULL; texts++)
+        qk_strings_add(list, *texts);
+}
+
 void qk_report_list(struct qk_report_writer *w, struct qk_strings *list)
 {
     if (list->count > 0)
@@ -111,6 +117,19 @@ void qk_report_study_table(struct qk_report_writer *w, const char *of)
         qk_table_free(&t);
     else
         qk_report_table(w, &t);
+}
+
+void qk_report_judged(struct qk_report_writer *w, const char *heading, const char *const *keys)
+{
+    qk_report_study_table(w, "conditions");
+    qk_report_heading(w, 2, heading);
+    qk_report_sentences(w, keys);
+    qk_report_study_table(w, "contrasts");
+}
+
+void qk_report_rule(struct qk_report_writer *w)
+{
+    qk_report_paragraph(w, "The rule was fixed before the runs. %s", qk_report_text(w, "rule"));
 }
 
 int qk_report_seeds(const struct qk_report_writer *w)

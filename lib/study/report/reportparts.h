@@ -34,7 +34,7 @@ struct qk_report_kind {
     void (*rates)(struct qk_report_writer *);    /* how learning rates were chosen */
     void (*findings)(struct qk_report_writer *); /* sections from Loss to Discussion */
     void (*limits)(struct qk_report_writer *, struct qk_strings *);
-    void (*prior)(struct qk_report_writer *, struct qk_strings *);
+    const char *const *prior; /* items up to NULL */
     void (*advice)(struct qk_report_writer *, struct qk_strings *);
 };
 extern const struct qk_report_kind qk_report_causal, qk_report_pilot, qk_report_ablation,
@@ -72,6 +72,8 @@ void qk_report_figure_if(struct qk_report_writer *w, const char *name, const cha
 /* Lists: items are added, then the list is written and emptied. */
 void qk_report_item(struct qk_strings *list, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* The same of texts as they are, up to NULL. */
+void qk_report_items(struct qk_strings *list, const char *const *texts);
 void qk_report_list(struct qk_report_writer *w, struct qk_strings *list);
 
 /* A text of verdict.json, or "". */
@@ -84,6 +86,11 @@ void qk_report_sentences(struct qk_report_writer *w, const char *const *keys);
 
 /* A paragraph: the headline and two more. */
 void qk_report_three(struct qk_report_writer *w, const char *second, const char *third);
+/* What stands under the verdict box: the conditions, and below `heading` the sentences of a list of
+ * keys and the contrasts. */
+void qk_report_judged(struct qk_report_writer *w, const char *heading, const char *const *keys);
+/* A paragraph: the rule by which it was judged. */
+void qk_report_rule(struct qk_report_writer *w);
 
 /* Seeds of each condition; qk_seeds_reservation of them. */
 int qk_report_seeds(const struct qk_report_writer *w);
@@ -99,6 +106,12 @@ double qk_report_last(const struct qk_results *r, const char *group, const char 
 /* Is what was trained here the published model?  Results without a config do not tell. */
 enum qk_report_model { QK_REPORT_SAME, QK_REPORT_OTHER, QK_REPORT_UNTOLD };
 enum qk_report_model qk_report_model(const struct qk_report_writer *w);
+
+/* Limits that several studies have. */
+#define QK_REPORT_UNTUNED                                                                          \
+    "Learning rates were not tuned per condition, and a learning rate alone can move rank as "     \
+    "much as a condition does."
+#define QK_REPORT_NO_TASK "No downstream task is evaluated here."
 
 /* ---- parts ---- */
 

@@ -14,11 +14,9 @@ static void write_tldr(struct qk_report_writer *w)
 
 static void write_summary(struct qk_report_writer *w)
 {
-    qk_report_study_table(w, "conditions");
-    qk_report_heading(w, 2, "Verdict");
-    qk_report_sentence(w, "rank");
-    qk_report_study_table(w, "contrasts");
-    qk_report_paragraph(w, "The rule was fixed before the runs. %s", qk_report_text(w, "rule"));
+    static const char *const keys[] = {"rank", NULL};
+    qk_report_judged(w, "Verdict", keys);
+    qk_report_rule(w);
 }
 
 static void write_intro(struct qk_report_writer *w)
@@ -165,27 +163,25 @@ static void write_findings(struct qk_report_writer *w)
 
 static void add_limits(struct qk_report_writer *w, struct qk_strings *list)
 {
+    static const char *const items[] = {
+        QK_REPORT_UNTUNED, "The run ends after few optimiser steps.",
+        "QK and NoQK differ in normalisation and in gain: which of the two acts is not told here.",
+        QK_REPORT_NO_TASK, NULL};
     (void)w;
-    qk_report_item(list, "Learning rates were not tuned per condition, and a learning rate alone "
-                         "can move rank as much as a condition does.");
-    qk_report_item(list, "The run ends after few optimiser steps.");
-    qk_report_item(list, "QK and NoQK differ in normalisation and in gain: which of the two acts "
-                         "is not told here.");
-    qk_report_item(list, "No downstream task is evaluated here.");
+    qk_report_items(list, items);
 }
 
-static void add_prior(struct qk_report_writer *w, struct qk_strings *list)
-{
-    (void)w;
-    qk_report_item(list, "RoPE changes the rank of stacked keys: SALS (2025, arXiv 2510.24273); so "
-                         "a null before RoPE is none after it.");
-}
+static const char *const prior[] = {"RoPE changes the rank of stacked keys: SALS (2025, arXiv "
+                                    "2510.24273); so a null before RoPE is none after it.",
+                                    NULL};
 
 static void add_advice(struct qk_report_writer *w, struct qk_strings *list)
 {
+    static const char *const items[] = {"Take nothing from this study alone: run causal50m, which "
+                                        "is longer and separates gain from normalisation.",
+                                        NULL};
     (void)w;
-    qk_report_item(list, "Take nothing from this study alone: run causal50m, which is longer and "
-                         "separates gain from normalisation.");
+    qk_report_items(list, items);
 }
 
 const struct qk_report_kind qk_report_pilot = {
@@ -197,6 +193,6 @@ const struct qk_report_kind qk_report_pilot = {
     .rates = write_rates,
     .findings = write_findings,
     .limits = add_limits,
-    .prior = add_prior,
+    .prior = prior,
     .advice = add_advice,
 };

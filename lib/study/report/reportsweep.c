@@ -96,22 +96,20 @@ static void write_findings(struct qk_report_writer *w)
 
 static void add_limits(struct qk_report_writer *w, struct qk_strings *list)
 {
+    static const char *const items[] = {
+        "Learning rates were tuned on runs far shorter than the main study's: the best rate of a "
+        "longer run may be lower.",
+        "One number is tuned per configuration; warm-up, decay, momentum and the ratio of the two "
+        "rates are not.",
+        "Differences between neighbouring rates below about 0.005 nats may be the seed's.", NULL};
     (void)w;
-    qk_report_item(list, "Learning rates were tuned on runs far shorter than the main study's: "
-                         "the best rate of a longer run may be lower.");
-    qk_report_item(list, "One number is tuned per configuration; warm-up, decay, momentum and the "
-                         "ratio of the two rates are not.");
-    qk_report_item(list, "Differences between neighbouring rates below about 0.005 nats may be the "
-                         "seed's.");
+    qk_report_items(list, items);
 }
 
-static void add_prior(struct qk_report_writer *w, struct qk_strings *list)
-{
-    (void)w;
-    qk_report_item(list, "Tuning one rate alone can give AdamW a factor of about 2, and rankings "
-                         "flip while rates decay: \"Fantastic optimizers\" (2025, arXiv "
-                         "2509.02046); so ends are compared here.");
-}
+static const char *const prior[] = {
+    "Tuning one rate alone can give AdamW a factor of about 2, and rankings flip while rates "
+    "decay: \"Fantastic optimizers\" (2025, arXiv 2509.02046); so ends are compared here.",
+    NULL};
 
 static void add_advice(struct qk_report_writer *w, struct qk_strings *list)
 {
@@ -139,6 +137,6 @@ const struct qk_report_kind qk_report_sweep = {
     .rates = write_rates,
     .findings = write_findings,
     .limits = add_limits,
-    .prior = add_prior,
+    .prior = prior,
     .advice = add_advice,
 };
