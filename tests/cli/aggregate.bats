@@ -254,6 +254,18 @@ figures() {
     fails 1 "qk-aggregate: verdict.json: no condition A, B, ... in it" qk-aggregate table --study causal50m verdict.json -o out
 }
 
+@test "what is read beside the operand is no output either" {
+    three_conditions
+    echo '{"elapsed_s":1.5}' >t1
+    fails 1 "qk-aggregate: t1: is an input and would be overwritten" qk-aggregate combine A=QK.json --timing t1 -o t1
+    echo '{"A1":{"svd":[{"fraction":0,"loss":3,"draws":[3]},{"fraction":0.5,"loss":4,"draws":[4]}]}}' >surgery.json
+    fails 1 "qk-aggregate: surgery.json: is an input and would be overwritten" \
+        qk-aggregate table --study causal50m --surgery surgery.json combined.json -o surgery.json
+    echo '{}' >chosen.json
+    fails 1 "qk-aggregate: chosen.json: is an input and would be overwritten" \
+        qk-aggregate table --study causal50m --chosen chosen.json combined.json -o chosen.json
+}
+
 @test "table: a fourth condition has its row" {
     three_conditions
     results_of QK_scalar scalar 7 5 6.5 0.05
@@ -296,6 +308,8 @@ sweep_run() { # CONFIG RATE LOSS
     [ "$(jq -c '.Muon | [.edge, .side, .add, .grid[0]]' chosen.json)" = '[true,"high",[0.0004,0.0008],{"rate":0.0001,"lr":{"muon":null,"adamw":0.0001},"val_loss":3.2,"mean_pr":32}]' ]
     qk-aggregate verdict --study sweep20m chosen.json -o verdict.json
     [ "$(jq -r .outcome verdict.json)" = "extend the grid" ]
+    jq 'del(.AdamW.rate)' chosen.json >x.json
+    fails 1 "qk-aggregate: x.json: configuration AdamW lacks rate, val_loss or grid" qk-aggregate verdict --study sweep20m x.json -o out
     jq -e '[.sentence, .sentences[]] | all(contains("one seed: no variance is known") and test("[0-9]"))' verdict.json
     [ "$(qk-aggregate table --study sweep20m --format tsv chosen.json)" = \
 "configuration	best LR	sweep val loss	mean PR there	edge of the grid
