@@ -13,6 +13,7 @@ named(k) = known("legend " . name(k)) ? meta("legend " . name(k)) : name(k) . " 
 set palette defined (0 "#d8c21c", 1 "#6ece58", 2 "#35b779", 3 "#1f9e89", 4 "#26828e", 5 "#31688e", 6 "#3e4989", 7 "#482878", 8 "#440154")
 set cbrange [0:layers > 1 ? layers - 1 : 1]
 set cblabel "layer"
+set cbtics 0, (layers > 16 ? 4 : layers > 8 ? 2 : 1)
 set style fill solid 1.0 noborder
 dim = fact("head_dim")
 site = ""

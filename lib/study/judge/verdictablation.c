@@ -10,16 +10,14 @@
 static const char *const rule =
     "Primary endpoint: mean over layers of the keys' PR at the headline site, at the last point; a "
     "difference counts from 1.0 PR on. A1−A2: does QK-Norm lower rank (a cause), raise it, or "
-    "leave "
-    "it (a report at most)? A1−B1: does Muon change the spectrum? C2−C1: does rank adapt to data? "
-    "A1 in time: the steepest fall between two points; sudden when more than half of the whole "
-    "fall "
-    "lies in it. Surgery: area under the dose curve of loss minus loss at 0; each method's "
-    "advantage over random cuts at the same place (svd over random-subspace, gamma over random); γ "
-    "is a reliable proxy from 80 % of the SVD's advantage on, misleading below 50 %, and nothing "
-    "is said when the SVD's own advantage is within twice the spread of random draws. From two "
-    "seeds: paired differences, exact sign-flip p, Holm over the five contrasts, equivalence "
-    "against ±1 PR.";
+    "leave it (a report at most)? A1−B1: does Muon change the spectrum? C2−C1: does rank adapt to "
+    "data? A1 in time: the steepest fall between two points; sudden when more than half of the "
+    "whole fall lies in it. Surgery: area under the dose curve of loss minus loss at 0; a method's "
+    "saving is the share of the area under random cuts at its own place (random-subspace for svd, "
+    "random for gamma) that it avoids; γ is a reliable proxy from 80 % of the SVD's saving on, "
+    "misleading below 50 %, and nothing is said when the SVD is within twice the spread of random "
+    "draws. From two seeds: paired differences, exact sign-flip p, Holm over the five contrasts, "
+    "equivalence against ±1 PR.";
 
 enum { A1, A2, B1, B2, C1, C2, NAMES };
 enum { NORM, NORM_ADAMW, OPTIMIZER, OPTIMIZER_PLAIN, DATA, CONTRASTS };
@@ -79,8 +77,8 @@ static void say_time(struct qk_judging *j, const struct qk_results *r)
                  f.intervals, f.r);
     if (f.whole > 0)
         qk_judging_say(j, "time",
-                       "In A1 mean PR falls by %.2f in all, steepest by %.2f between %.2f M and "
-                       "%.2f M tokens, %.0f %% of it: %s%s",
+                       "In A1 mean PR falls by %.2f in all, steepest by %.2f between %.4g M and "
+                       "%.4g M tokens, %.0f %% of it: %s%s",
                        f.whole, f.size, f.from / 1e6, f.to / 1e6, 100 * f.share,
                        f.share > 0.5 ? "a sudden fall" : "a gradual fall", with);
     else
@@ -97,11 +95,14 @@ static void say_time(struct qk_judging *j, const struct qk_results *r)
 
 /* ---- surgery ---- */
 
-/* How much of the SVD's advantage over chance the gain has, on one run. */
+/* What of the loss that cuts at random cost each method avoids, on one run. The two methods cut at
+ * two places, where the same F takes different lengths: savings can be compared, areas cannot. */
 struct proxy {
-    double svd, gamma, random, subspace; /* areas */
-    double spread;                       /* of random draws */
-    double share;                        /* NaN when the SVD has no advantage to speak of */
+    double svd, gamma, random, subspace; /* areas, nats */
+    double spread;                       /* of random draws, nats */
+    double svd_saving, gamma_saving;     /* 1 − area / area of random cuts at the same place */
+    double share;                        /* gamma_saving / svd_saving; NaN when the SVD saves
+                                            nothing to speak of */
     const char *is;
 };
 
@@ -123,16 +124,20 @@ static struct proxy proxy_of(const struct qk_surgery *s, const char *run)
                       .gamma = area_of(s, run, "gamma"),
                       .random = area_of(s, run, "random"),
                       .subspace = area_of(s, run, "random-subspace"),
+                      .svd_saving = NAN,
+                      .gamma_saving = NAN,
                       .share = NAN};
     const double chance = isnan(p.subspace) ? p.random : p.subspace;
     const double advantage = chance - p.svd;
     p.spread = fmax(spread_of(s, run, "random"), spread_of(s, run, "random-subspace"));
     if (isnan(advantage) || isnan(p.random - p.gamma))
         p.is = "not measured";
-    else if (!(advantage > 0) || advantage < 2 * p.spread)
+    else if (!(advantage > 0) || advantage < 2 * p.spread || !(chance > 0) || !(p.random > 0))
         p.is = "inconclusive";
     else {
-        p.share = (p.random - p.gamma) / advantage;
+        p.svd_saving = advantage / chance;
+        p.gamma_saving = 1 - p.gamma / p.random;
+        p.share = p.gamma_saving / p.svd_saving;
         p.is = p.share >= 0.8 ? "reliable" : p.share < 0.5 ? "misleading" : "partial";
     }
     return p;
@@ -155,7 +160,7 @@ static void say_surgery(struct qk_judging *j)
     if (s == NULL)
         return;
     const struct proxy p = proxy_of(s, "A1");
-    char share[64] = "", subspace[48] = "";
+    char savings[128] = "", subspace[48] = "";
     cJSON *o = cJSON_AddObjectToObject(j->numbers, "surgery");
     for (int i = 0; i < s->count; i++) {
         cJSON *run = cJSON_GetObjectItemCaseSensitive(o, s->at[i].run);
@@ -164,18 +169,22 @@ static void say_surgery(struct qk_judging *j)
         qk_json_add_number(run, s->at[i].method, s->at[i].area);
     }
     cJSON_AddStringToObject(o, "proxy", p.is);
+    qk_json_add_number(o, "svd_saving", p.svd_saving);
+    qk_json_add_number(o, "gamma_saving", p.gamma_saving);
     qk_json_add_number(o, "share", p.share);
     if (strcmp(p.is, "not measured") == 0)
         return;
     if (!isnan(p.share))
-        snprintf(share, sizeof share, ", %.0f %% of the SVD's advantage", 100 * p.share);
+        snprintf(savings, sizeof savings,
+                 "; the SVD saves %.0f %% of what random cuts at its place cost, the gain %.0f %%",
+                 100 * p.svd_saving, 100 * p.gamma_saving);
     if (!isnan(p.subspace))
         snprintf(subspace, sizeof subspace, ", random subspaces %.4f", p.subspace);
     qk_judging_say(j, "surgery",
                    "On A1 the area under the dose curve is %.4f nats by SVD, %.4f by the gain, "
                    "random dimensions %.4f%s%s: %s (RMSNorm re-inflates what a cut before it "
                    "leaves, a cut of the gain it does not)",
-                   p.svd, p.gamma, p.random, subspace, share, proxy_words(&p));
+                   p.svd, p.gamma, p.random, subspace, savings, proxy_words(&p));
 }
 
 /* ---- sentences ---- */

@@ -27,7 +27,8 @@ static const char *why(const char *name)
         {"B2", "AdamW without QK-Norm: with B1, the norm under the other optimiser"},
         {"C1", "as A1, on the simple third of one corpus"},
         {"C2", "as A1, on the complex third of the same corpus: C2 − C1 is the data"}};
-    return qk_words_for(reasons, sizeof reasons / sizeof reasons[0], name, "as its tag says");
+    return qk_words_for(reasons, sizeof reasons / sizeof reasons[0], name,
+                        "a condition of its own");
 }
 
 static void write_intro(struct qk_report_writer *w)
@@ -38,8 +39,7 @@ static void write_intro(struct qk_report_writer *w)
                            "keys, the optimiser, or the data; the same initial weights where the "
                            "parameters are the same, one probe batch for all of them:");
     for (int i = 0; i < c->count; i++)
-        qk_report_item(&list, "%s (`%s`): %s.", c->at[i].name, c->at[i].mean.tag,
-                       why(c->at[i].name));
+        qk_report_item(&list, "%s: %s.", c->at[i].name, why(c->at[i].name));
     qk_report_list(w, &list);
 }
 
