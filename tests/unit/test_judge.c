@@ -118,7 +118,7 @@ static void the_ablation_names_causes(void **state)
     assert_non_null(strstr(text(v, "optimizer"), "more directions"));
     assert_non_null(strstr(text(v, "data"), "does not adapt"));
     assert_non_null(
-        strstr(text(v, "time"), "between 1 M and 2 M tokens, 93 % of it: a sudden"));
+        strstr(text(v, "time"), "between 1.00 M and 2.00 M tokens, 93 % of it: a sudden"));
     assert_non_null(strstr(text(v, "claim_joint"), "determined by two of them"));
     assert_string_equal(text(v, "surgery"), "");
     outcome_is(v, "QK-Norm lowers rank");

@@ -238,6 +238,14 @@ void qk_judging_numbers(struct qk_judging *j, const struct qk_difference *list, 
     }
 }
 
+const char *qk_tokens_text(double tokens, char text[32])
+{
+    if (tokens < 1e5)
+        return qk_group_digits((int64_t)tokens, text);
+    snprintf(text, 32, "%.2f M", tokens / 1e6);
+    return text;
+}
+
 cJSON *qk_judging_end(struct qk_judging *j, const char *study, const char *title,
                       const char *outcome, const char *sentence, const char *rule)
 {

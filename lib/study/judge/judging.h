@@ -44,6 +44,8 @@ void qk_judging_difference(struct qk_judging *j, const char *key, const char *wh
 void qk_judging_seed_caveats(struct qk_judging *j);
 /* The usual caveats and numbers: seeds, tokens, site, conditions, differences. */
 void qk_judging_numbers(struct qk_judging *j, const struct qk_difference *list, int n);
+/* "49.15 M", or "5,120" where millions say little; returns `text`. */
+const char *qk_tokens_text(double tokens, char text[32]);
 /* The whole, the caller's to delete; `sentence` is the headline. */
 cJSON *qk_judging_end(struct qk_judging *j, const char *study, const char *title,
                       const char *outcome, const char *sentence, const char *rule);

@@ -70,17 +70,17 @@ static struct fall fall_of(const struct qk_results *r)
 static void say_time(struct qk_judging *j, const struct qk_results *r)
 {
     const struct fall f = fall_of(r);
-    char with[128] = "";
+    char with[128] = "", from[32], to[32];
     if (!isnan(f.r))
         snprintf(with, sizeof with,
                  "; over %d intervals the change of PR correlates %.2f with the change of loss",
                  f.intervals, f.r);
     if (f.whole > 0)
         qk_judging_say(j, "time",
-                       "In A1 mean PR falls by %.2f in all, steepest by %.2f between %.4g M and "
-                       "%.4g M tokens, %.0f %% of it: %s%s",
-                       f.whole, f.size, f.from / 1e6, f.to / 1e6, 100 * f.share,
-                       f.share > 0.5 ? "a sudden fall" : "a gradual fall", with);
+                       "In A1 mean PR falls by %.2f in all, steepest by %.2f between %s and "
+                       "%s tokens, %.0f %% of it: %s%s",
+                       f.whole, f.size, qk_tokens_text(f.from, from), qk_tokens_text(f.to, to),
+                       100 * f.share, f.share > 0.5 ? "a sudden fall" : "a gradual fall", with);
     else
         qk_judging_say(j, "time", "In A1 mean PR never falls below its start of %.2f%s",
                        r->mean_pr[0], with);

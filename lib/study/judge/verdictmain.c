@@ -222,14 +222,14 @@ static void say_reversal(struct qk_judging *j, const char *key, const struct qk_
     cJSON *o = cJSON_AddObjectToObject(j->numbers, key);
     if (i < 0 || i == a->points - 1)
         return;
-    char plus[QK_CONDITION_NAME], minus[QK_CONDITION_NAME];
+    char plus[QK_CONDITION_NAME], minus[QK_CONDITION_NAME], at[32];
     const double early = a->val_loss[i] - b->val_loss[i], late = loss_of(a) - loss_of(b);
     const bool changes = early * late < 0;
     const bool beyond = fabs(early) > tolerance && fabs(late) > tolerance;
     const char *is = !changes ? "no reversal" : beyond ? "reversal" : "within the tolerance";
-    qk_judging_say(j, key, "%s − %s = %+.4f nats at %.2f M tokens and %+.4f at the end: %s",
+    qk_judging_say(j, key, "%s − %s = %+.4f nats at %s tokens and %+.4f at the end: %s",
                    qk_condition_label(with->name, plus), qk_condition_label(without->name, minus),
-                   early, a->tokens[i] / 1e6, late,
+                   early, qk_tokens_text(a->tokens[i], at), late,
                    !changes ? "the sign stays"
                    : beyond ? "the sign changes, a reversal"
                             : "the sign changes, within the tolerance");

@@ -9,15 +9,6 @@
 #include "study/judge/published.h"
 #include "study/judge/verdict.h"
 
-/* "49.15 M", or "5,120" where millions say little. */
-static const char *tokens_text(double tokens, char text[32])
-{
-    if (tokens < 1e5)
-        return qk_group_digits((int64_t)tokens, text);
-    snprintf(text, 32, "%.2f M", tokens / 1e6);
-    return text;
-}
-
 static double diff(const struct qk_verdict *v, int which)
 {
     return v->contrast[which].pr.mean;
@@ -32,7 +23,7 @@ static void say_pattern(struct qk_judging *j, const struct qk_verdict *v)
         j, "pattern",
         "After %s tokens mean key PR (%s) differs by A−B = %+.2f, B−C = %+.2f, A−C = %+.2f; at "
         "tolerance %.1f the pattern is %s: %s%s",
-        tokens_text(v->tokens, tokens), v->site, diff(v, QK_AB), diff(v, QK_BC), diff(v, QK_AC),
+        qk_tokens_text(v->tokens, tokens), v->site, diff(v, QK_AB), diff(v, QK_BC), diff(v, QK_AC),
         v->tolerance, qk_pattern_label(v->pattern), qk_pattern_meaning(v->pattern),
         v->n_seeds < 2 || qk_verdict_settled(v)
             ? ""
@@ -132,9 +123,9 @@ static void say_minimum(struct qk_judging *j, const struct qk_verdict *v)
     char at[3][32];
     qk_judging_say(j, "minimum",
                    "Mean PR is least at %s tokens in A (%.2f), %s in B (%.2f) and %s in C (%.2f)",
-                   tokens_text(t[0].least_tokens, at[0]), t[0].least_pr,
-                   tokens_text(t[1].least_tokens, at[1]), t[1].least_pr,
-                   tokens_text(t[2].least_tokens, at[2]), t[2].least_pr);
+                   qk_tokens_text(t[0].least_tokens, at[0]), t[0].least_pr,
+                   qk_tokens_text(t[1].least_tokens, at[1]), t[1].least_pr,
+                   qk_tokens_text(t[2].least_tokens, at[2]), t[2].least_pr);
 }
 
 /* "+10.53 (33 % of the fall)" */
