@@ -250,9 +250,9 @@ static void report(const struct hellaswag *h, const struct qk_asked *asked, cJSO
     qk_json_add_number(result, "stderr", qk_column_error(&h->columns[ACC_NORM]));
     cJSON_AddStringToObject(result, "metric", "acc_norm");
     for (int i = 0; i < COLUMNS; i++)
-        qk_report_number(result, names[i], qk_column_mean(&h->columns[i]),
-                         qk_column_error(&h->columns[i]));
-    qk_report_asked(asked, h->plan, result, how);
+        qk_eval_add_number(result, names[i], qk_column_mean(&h->columns[i]),
+                           qk_column_error(&h->columns[i]));
+    qk_eval_add_asked(asked, h->plan, result, how);
     report_how(h, how);
 }
 

@@ -93,8 +93,8 @@ int qk_ask_items(struct qk_asked *asked, const struct qk_task_plan *plan,
     return bad ? -1 : 0;
 }
 
-void qk_report_asked(const struct qk_asked *asked, const struct qk_task_plan *plan, cJSON *result,
-                     cJSON *how)
+void qk_eval_add_asked(const struct qk_asked *asked, const struct qk_task_plan *plan, cJSON *result,
+                       cJSON *how)
 {
     const int64_t bos = qk_scorer_bos(plan->scorer), prefix = qk_scorer_prefix(plan->scorer);
     qk_json_add_number(result, "tokens", (double)asked->tokens);
@@ -151,7 +151,7 @@ double qk_column_ratio(const struct qk_column *a, const struct qk_column *b, dou
     return ratio;
 }
 
-void qk_report_number(cJSON *to, const char *name, double value, double error)
+void qk_eval_add_number(cJSON *to, const char *name, double value, double error)
 {
     char *second = qk_format("%s_stderr", name);
     qk_json_add_number(to, name, value);
@@ -159,9 +159,9 @@ void qk_report_number(cJSON *to, const char *name, double value, double error)
     free(second);
 }
 
-void qk_report_perplexity(cJSON *to, const char *name, double x, double error)
+void qk_eval_add_perplexity(cJSON *to, const char *name, double x, double error)
 {
-    qk_report_number(to, name, exp(-x), exp(-x) * error);
+    qk_eval_add_number(to, name, exp(-x), exp(-x) * error);
 }
 
 /* ---- lines and texts ---- */

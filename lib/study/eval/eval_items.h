@@ -30,10 +30,10 @@ struct qk_asked {
 int qk_ask_items(struct qk_asked *asked, const struct qk_task_plan *plan,
                  const struct qk_questions *questions, struct qk_err *err);
 
-/* {tokens, available, subset, cut, cut_continuations} into the result, {max_length, bos, prefix}
- * into how. */
-void qk_report_asked(const struct qk_asked *asked, const struct qk_task_plan *plan, cJSON *result,
-                     cJSON *how);
+/* {tokens, available, subset, cut, cut_continuations} into the result, {max_length, bos,
+ * prefix_token} into how. */
+void qk_eval_add_asked(const struct qk_asked *asked, const struct qk_task_plan *plan, cJSON *result,
+                       cJSON *how);
 
 /* ---- numbers ---- */
 
@@ -52,9 +52,9 @@ double qk_column_error(const struct qk_column *c);
 double qk_column_ratio(const struct qk_column *a, const struct qk_column *b, double *error);
 
 /* NAME and NAME_stderr. */
-void qk_report_number(cJSON *to, const char *name, double value, double error);
+void qk_eval_add_number(cJSON *to, const char *name, double value, double error);
 /* The same of exp(-x), whose error is exp(-x) times that of x. */
-void qk_report_perplexity(cJSON *to, const char *name, double x, double error);
+void qk_eval_add_perplexity(cJSON *to, const char *name, double x, double error);
 
 /* ---- lines and texts ---- */
 

@@ -72,10 +72,11 @@ static void report(const struct lambada *l, const struct qk_asked *asked, cJSON 
     qk_json_add_number(result, "value", acc);
     qk_json_add_number(result, "stderr", error);
     cJSON_AddStringToObject(result, "metric", "acc");
-    qk_report_number(result, "acc", acc, error);
-    qk_report_perplexity(result, "perplexity", qk_column_mean(&l->logp), qk_column_error(&l->logp));
-    qk_report_number(result, "logp", qk_column_mean(&l->logp), qk_column_error(&l->logp));
-    qk_report_asked(asked, l->plan, result, how);
+    qk_eval_add_number(result, "acc", acc, error);
+    qk_eval_add_perplexity(result, "perplexity", qk_column_mean(&l->logp),
+                           qk_column_error(&l->logp));
+    qk_eval_add_number(result, "logp", qk_column_mean(&l->logp), qk_column_error(&l->logp));
+    qk_eval_add_asked(asked, l->plan, result, how);
     cJSON_AddStringToObject(how, "value",
                             "share of items whose last word is, token for token, the likeliest");
     cJSON_AddStringToObject(

@@ -26,8 +26,8 @@ struct qk_task_plan {
     const char *shots_data; /* hellaswag: where examples come from; NULL: `data` */
     int64_t shots;          /* hellaswag: examples before each item */
     uint64_t seed;          /* they are drawn with */
-    int64_t max_tokens;     /* items are taken in order while the tokens run through the model stay
-                               within     it, at least one; 0: all */
+    int64_t max_tokens;     /* items in order while the tokens run through the model stay within it,
+                               at least one; 0: all */
     FILE *items;            /* a JSON line for each; may be NULL */
     bool quiet;             /* no progress */
 };

@@ -132,11 +132,11 @@ static void report(struct wikitext *w, const struct qk_asked *asked, cJSON *resu
     qk_json_add_number(result, "value", exp(-word));
     qk_json_add_number(result, "stderr", exp(-word) * word_error);
     cJSON_AddStringToObject(result, "metric", "word_perplexity");
-    qk_report_perplexity(result, "word_perplexity", word, word_error);
-    qk_report_perplexity(result, "byte_perplexity", byte, byte_error);
-    qk_report_number(result, "bits_per_byte", -byte / log(2), byte_error / log(2));
-    qk_report_perplexity(result, "token_perplexity", token, token_error);
-    qk_report_asked(asked, w->plan, result, how);
+    qk_eval_add_perplexity(result, "word_perplexity", word, word_error);
+    qk_eval_add_perplexity(result, "byte_perplexity", byte, byte_error);
+    qk_eval_add_number(result, "bits_per_byte", -byte / log(2), byte_error / log(2));
+    qk_eval_add_perplexity(result, "token_perplexity", token, token_error);
+    qk_eval_add_asked(asked, w->plan, result, how);
     report_how(w, how);
 }
 
