@@ -7,7 +7,8 @@
 # of them twice; all packs have one tokenizer, and one probe batch, whose documents none of them trains on.
 
 STUDY := ablation25m
-CONDITIONS ?= A1 A2 B1 B2 C1 C2
+COMPARED := A1 A2 B1 B2 C1 C2
+CONDITIONS ?= $(COMPARED)
 SETTINGS_A1 := optimizer=muon+adamw qk_norm=learned
 SETTINGS_A2 := optimizer=muon+adamw qk_norm=none
 SETTINGS_B1 := optimizer=adamw qk_norm=learned

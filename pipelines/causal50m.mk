@@ -3,7 +3,8 @@
 # Three runs that differ in one setting, from the same weights on the same batches, keys measured on the way.
 
 STUDY := causal50m
-CONDITIONS ?= QK QK_frozen NoQK
+COMPARED := QK QK_frozen NoQK
+CONDITIONS ?= $(COMPARED)
 SETTINGS_QK := qk_norm=learned
 SETTINGS_QK_frozen := qk_norm=frozen
 SETTINGS_NoQK := qk_norm=none

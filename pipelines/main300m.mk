@@ -4,9 +4,10 @@
 
 STUDY := main300m
 include pipelines/model88m.mk
-CONDITIONS ?= $(CONFIGURATIONS)
+COMPARED := $(CONFIGURATIONS)
+CONDITIONS ?= $(COMPARED)
 SEEDS ?= 42 137
-ENDS := combined.json chosen.json verdict.json table.txt report.md report.html experiment_config.md power.json
+ENDS := combined.json chosen.json verdict.json table.txt report.md report.html experiment_config.md $(if $(word 2,$(SEEDS)),power.json)
 WITH := chosen.json
 TABLES := runs rates configs headline
 DATA_IN_WORDS = $(if $(DATA),$(DATA),$(if $(filter full,$(SCALE)),70 % FineWeb-Edu (dedup) and 30 % Cosmopedia v2 of the SmolLM corpus,prose of Debian packages (data/README.md)))

@@ -3,7 +3,8 @@
 # The largest model, a few steps, keys after RoPE, as the original's first study had it.
 
 STUDY := pilot500k
-CONDITIONS ?= QK NoQK
+COMPARED := QK NoQK
+CONDITIONS ?= $(COMPARED)
 SETTINGS_QK := qk_norm=learned
 SETTINGS_NoQK := qk_norm=none
 SEEDS ?= 42

@@ -3,6 +3,7 @@
 #   STUDY       its name                      RUN_ROOT    RUNS/NAME/SCALE
 #   CONFIG      its model, JSON               SETTINGS    key=value beside the config
 #   CONDITIONS  names, each with SETTINGS_name, and PACK_name where its tokens are not TOKENS_H5
+#   COMPARED    those without which nothing can be judged
 #   SEEDS       numbers
 #   PLAN        NAME=POINT,... per checkpoint (pipelines/plan)
 #   TOKENS_H5   the token pack                VAL_TOKENS  tokens per validation
@@ -21,6 +22,16 @@
 #
 # Tools are order-only: a rebuilt tool does not retrain.  Settings are in stamps, rewritten only when their
 # text changes.  Heavy steps take a lock, so that one runs at a time with all threads, whatever -j says.
+
+# Some of what is compared: that much is trained and measured, and the rest can follow.
+absent := $(filter-out $(CONDITIONS),$(COMPARED))
+ifneq ($(absent),)
+$(info CONDITIONS=$(CONDITIONS): $(STUDY) is not judged without $(absent); what is there is measured and combined)
+ENDS := $(filter combined.json combined_results.json table.txt,$(ENDS)) $(if $(strip $(foreach c,$(CONDITIONS),$(SURGERY_$(c)))),surgery.json)
+FIGURES_$(STUDY) :=
+TABLES := conditions
+WITH :=
+endif
 
 LOCK ?= $(if $(shell command -v flock),$(RUNS)/.lock)
 RUN ?=

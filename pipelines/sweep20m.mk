@@ -3,11 +3,19 @@
 # Short runs at five rates a configuration; the winner has the least loss on split `select`.  A winner at the edge of
 # its grid has not been shown to be one: the next rate outwards is tried too, EXTEND times at most, and it is said.
 #
-# CONDITIONS= names configurations, RATES_Muon="0.02 0.03" replaces a grid, SWEEP_SEEDS= is more than one seed.
-# TOKENS= can only shorten.
+# CONDITIONS= names configurations, RATES_Muon="0.02 0.03" replaces a grid.  TOKENS= can only shorten.
+#
+# Made for main300m (its chosen.json is the goal, not the study), it keeps the rates and seeds that it was last asked
+# for: SEEDS there is main300m's.  SWEEP_SEEDS= is the sweep's whoever asks.
 
 STUDY := sweep20m
 include pipelines/model88m.mk
+
+was := $(if $(filter pipelines/%,$(MAKECMDGOALS)),,$(patsubst %/results.json,%,$(filter %/results.json,$(file <$(RUNS)/$(STUDY)/$(SCALE)/asked.txt))))
+was_seeds := $(patsubst $(firstword $(subst /, ,$(was)))/seed-%,%,$(filter $(firstword $(subst /, ,$(was)))/%,$(was)))
+was_rates = $(patsubst $(1)-%/seed-$(firstword $(was_seeds)),%,$(filter $(1)-%/seed-$(firstword $(was_seeds)),$(was)))
+$(foreach c,$(if $(was),$(CONFIGURATIONS)),$(if $(call was_rates,$(c)),$(eval RATES_$(c) ?= $(call was_rates,$(c)))))
+SWEEP_SEEDS ?= $(or $(if $(filter pipelines/%,$(MAKECMDGOALS)),$(SEEDS)),$(was_seeds),42)
 
 ifeq ($(SCALE),smoke)
 RATES_AdamW ?= 1e-3 2e-3
@@ -35,7 +43,6 @@ POINTS_smoke := end
 EXTEND_smoke := 1
 
 SWEPT := $(or $(CONDITIONS),$(CONFIGURATIONS))
-SWEEP_SEEDS ?= 42
 override SEEDS := $(SWEEP_SEEDS)
 ifneq ($(TOKENS),)
 override TOKENS := $(shell numfmt --from=si $(TOKENS) $(END_$(SCALE)) | sort -n | head -n 1)
@@ -49,7 +56,8 @@ EVAL_select = --task loss --data $(call pack_of,$(1)) --split select
 
 # A run is CONFIGURATION-RATE; Muon's AdamW part goes at a quarter of the rate.
 EXTENDED := $(RUN_ROOT)/extended.txt
-rates = $(RATES_$(1)) $(patsubst $(1)-%,%,$(filter $(1)-%,$(file <$(EXTENDED))))
+added = $(patsubst $(1)-%,%,$(filter $(1)-%,$(file <$(EXTENDED))))
+rates = $(filter-out $(call added,$(1)),$(RATES_$(1))) $(call added,$(1))
 rate_settings = $(if $(filter Muon%,$(1)),muon_lr=$(2) adamw_lr=$(shell awk 'BEGIN { printf "%.6g", $(2) / 4 }'),adamw_lr=$(2))
 $(foreach c,$(SWEPT),$(foreach r,$(call rates,$(c)),$(eval SETTINGS_$(c)-$(r) := $(MODEL_$(c)) $(call rate_settings,$(c),$(r)))))
 override CONDITIONS := $(foreach c,$(SWEPT),$(foreach r,$(call rates,$(c)),$(c)-$(r)))
@@ -60,7 +68,7 @@ TABLES := rates grid
 include pipelines/rules.mk
 
 # The last line makes it again with the rates that the one before it has added.
-$(RUN_ROOT)/chosen.json: $(RUN_DIRS:%=%/results.json) $(RUN_ROOT)/combined.params | bin
+$(RUN_ROOT)/chosen.json: $(RUN_DIRS:%=%/results.json) $(RUN_ROOT)/combined.params | bin $(RUN_ROOT)/asked.txt
 	bin/qk-aggregate pick-lr -q $(foreach c,$(SWEPT),$(foreach r,$(call rates,$(c)),$(SEEDS:%=$(c):$(r)=$(RUN_ROOT)/$(c)-$(r)/seed-%/results.json))) -o $@
 	@pipelines/extend $@ $(EXTENDED) $(call pick,EXTEND)
-	+@if [ $(EXTENDED) -nt $@ ]; then $(MAKE) --no-print-directory SCALE=$(SCALE) ONE_STUDY=$(STUDY) $@ $(@D)/asked.txt; fi
+	+@if [ $(EXTENDED) -nt $@ ]; then $(MAKE) --no-print-directory SCALE=$(SCALE) ONE_STUDY=$(STUDY) SWEEP_SEEDS="$(SEEDS)" $@ $(@D)/asked.txt; fi

@@ -207,7 +207,7 @@ refuses() { # STATUS SENTENCE TOOL...
 @test "one seed twice" { refuses 1 'QK.json: condition A has two runs of seed 42' qk-aggregate combine A=QK.json A=QK.json -o out; }
 @test "a log as timing file" { refuses 1 "log: has no 'elapsed_s': is it a timing file?" qk-aggregate combine A=QK.json --timing log -o out; }
 @test "a study without a condition" { jq 'del(.B)' study.json >bad.json; refuses 1 'bad.json: there is no condition B, causal50m needs A, B and C' qk-aggregate verdict --study causal50m bad.json -o out; }
-@test "a table without a condition" { jq 'del(.C)' study.json >bad.json; refuses 1 'bad.json: there is no condition C, causal50m needs A, B and C' qk-aggregate table --study causal50m bad.json -o out; }
+@test "a table without a condition" { jq 'del(.C)' study.json >bad.json; refuses 1 'bad.json: there is no condition C, causal50m needs A, B and C' qk-aggregate table --study causal50m --of contrasts bad.json -o out; }
 @test "results as a study" { refuses 1 'QK.json: no condition A, B, ... in it' qk-aggregate verdict --study causal50m QK.json -o out; }
 @test "another study's verdict" { jq '.outcome = "x"' judged.json >bad.json; refuses 1 "bad.json: 'outcome' is not what the combined file gives: make the verdict anew" qk-aggregate report --study causal50m --combined study.json --verdict bad.json --figures folder -o out; }
 @test "no figures for the report" { refuses 1 'folder/1_loss.png: No such file or directory' qk-aggregate report --study causal50m --combined study.json --verdict judged.json --figures folder -o out; }
