@@ -305,7 +305,7 @@ sweep_run() { # CONFIG RATE LOSS
     [ "$(cat said)" = "qk-aggregate: Muon is best at the edge of its grid: add rates beyond it" ]
     [ "$(jq -c 'keys_unsorted' chosen.json)" = '["AdamW","Muon","site","config","provenance"]' ]
     [ "$(jq -c '.AdamW | del(.grid)' chosen.json)" = '{"lr":{"muon":null,"adamw":0.0003},"rate":0.0003,"val_loss":3.1,"rank":31,"edge":false,"side":null,"add":[]}' ]
-    [ "$(jq -c '.Muon | [.edge, .side, .add, .grid[0]]' chosen.json)" = '[true,"high",[0.0004,0.0008],{"rate":0.0001,"lr":{"muon":null,"adamw":0.0001},"val_loss":3.2,"mean_pr":32}]' ]
+    [ "$(jq -c '.Muon | [.edge, .side, .add, .grid[0]]' chosen.json)" = '[true,"high",[0.0004,0.0008],{"rate":0.0001,"lr":{"muon":null,"adamw":0.0001},"val_loss":3.2,"mean_pr":32,"seeds":1}]' ]
     qk-aggregate verdict --study sweep20m chosen.json -o verdict.json
     [ "$(jq -r .outcome verdict.json)" = "extend the grid" ]
     jq 'del(.AdamW.rate)' chosen.json >x.json
@@ -402,6 +402,10 @@ reported() {
     grep -q '^| AdamW | 0.0003 |' report.md
 
     qk-aggregate combine AdamW=NoQK.json AdamW_QK=QK.json Muon=NoQK.json Muon_QK=QK.json -o main.json
+    fails 1 "qk-aggregate: out: configurations are compared whose learning rates were not tuned for each: the limitations say \"No rate was chosen for\"" \
+        sh -c 'qk-aggregate verdict --study main300m --chosen chosen.json main.json -o v.json &&
+            qk-aggregate report --study main300m --combined main.json --chosen chosen.json --verdict v.json --figures figures -o out'
+    jq '.AdamW.lr.adamw = .config.adamw_lr | .AdamW_QK = .AdamW | .Muon = .AdamW | .Muon_QK = .AdamW' chosen.json >x && mv x chosen.json
     qk-aggregate verdict --study main300m --chosen chosen.json main.json -o v.json
     reported main300m --combined main.json --chosen chosen.json
     grep -q '(figures/lr_sweep.png)' report.md

@@ -188,6 +188,7 @@ static void the_sweep_says_whose_grid_is_too_small(void **state)
     assert_non_null(strstr(text(v, "Muon_QK"), "at the high edge"));
     assert_non_null(
         strstr(text(v, "rank_moves"), "up to 25.00; between the 2 winners it differs by 10.00"));
+    assert_non_null(strstr(text(v, "edges"), "one seed"));
     outcome_is(v, "extend the grid");
     struct qk_table t;
     assert_works(qk_study_table(&t, "sweep20m", "rates", &e, &err));
@@ -200,6 +201,19 @@ static void the_sweep_says_whose_grid_is_too_small(void **state)
     qk_table_free(&t);
     assert_int_equal(qk_study_table(&t, "sweep20m", "runs", &e, &err), -1);
     assert_string_equal(err.text, "the table of runs needs a combined.json");
+    const cJSON *config, *at; /* of two seeds each */
+    cJSON_ArrayForEach(config, chosen)
+    {
+        cJSON_ArrayForEach(at, cJSON_GetObjectItem(config, "grid"))
+            cJSON_AddNumberToObject((cJSON *)(uintptr_t)at, "seeds", 2);
+    }
+    v = qk_judge("sweep20m", &e, &err);
+    assert_null(strstr(text(v, "edges"), "one seed"));
+    const cJSON *caveats = cJSON_GetObjectItem(v, "caveats");
+    assert_string_equal(
+        cJSON_GetArrayItem(caveats, 0)->valuestring,
+        "The loss of a rate is the mean of 2 seeds; between rates no test is made.");
+    cJSON_Delete(v);
     cJSON_Delete(chosen);
 }
 

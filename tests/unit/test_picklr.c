@@ -115,6 +115,8 @@ static void seeds_of_a_rate_become_their_mean(void **state)
     assert_int_equal(cJSON_GetArraySize(grid), 3);
     assert_true(cJSON_GetObjectItem(cJSON_GetArrayItem(grid, 0), "val_loss")->valuedouble == 3.5);
     assert_true(cJSON_GetObjectItem(cJSON_GetArrayItem(grid, 0), "mean_pr")->valuedouble == 31);
+    assert_true(cJSON_GetObjectItem(cJSON_GetArrayItem(grid, 0), "seeds")->valuedouble == 2);
+    assert_int_equal(qk_chosen_seeds(chosen), 1); /* the rate 0.04 has one */
     cJSON_Delete(chosen);
     give(&operands, "A", 0.02, 3, NAN, 30, 2);
     assert_null(qk_pick_lr(&operands, &err));

@@ -367,7 +367,7 @@ cJSON *qk_judge_ablation(const struct qk_evidence *e, struct qk_err *err)
     qk_judging_start(&j, e, at[0]->n_seeds);
     qk_judging_numbers(&j, d, CONTRASTS);
     say_all(&j, at, d);
-    qk_judging_caveat(&j, "Learning rates here are the original's, not tuned per configuration: "
+    qk_judging_caveat(&j, "Learning rates here are the original's, not tuned per condition: "
                           "rank moves with the rate, so Muon against AdamW is a comparison of two "
                           "recipes.");
     qk_judging_caveat(&j, "A cut of W_k before RMSNorm and a cut of the gain behind it are not the "

@@ -122,7 +122,7 @@ cJSON *qk_judge_sweep(const struct qk_evidence *e, struct qk_err *err)
     const int configs = check_all(e->chosen, err);
     if (configs < 0)
         return NULL;
-    qk_judging_start(&j, e, 1);
+    qk_judging_start(&j, e, qk_chosen_seeds(e->chosen));
     const struct sweep all = say_configs(&j, e->chosen);
     const double by_config = all.winners.most - all.winners.least;
     say_edges(&j, all.edges, configs);
@@ -130,8 +130,14 @@ cJSON *qk_judge_sweep(const struct qk_evidence *e, struct qk_err *err)
     qk_json_add_number(j.numbers, "edges", all.edges);
     qk_json_add_number(j.numbers, "rank_range_by_rate", all.by_rate);
     qk_json_add_number(j.numbers, "rank_range_of_winners", by_config);
-    qk_judging_caveat(&j, "One seed per rate and a fifteenth of the main study's tokens: the best "
-                          "rate of a longer run may be lower.");
+    if (j.n_seeds == 1)
+        qk_judging_caveat(&j, "One seed per rate: which of two rates that are near each other in "
+                              "loss is better is not known.");
+    else
+        qk_judging_caveat(&j,
+                          "The loss of a rate is the mean of %d seeds; between rates no test "
+                          "is made.",
+                          j.n_seeds);
     char *title = qk_format("Learning rates of %d configurations, %s", configs,
                             all.edges > 0 ? "some still at the edge of their grids" : "each tuned");
     cJSON *json = qk_judging_end(&j, "sweep20m", title, all.edges > 0 ? "extend the grid" : "tuned",

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "study/results/picklr.h"
+
 void qk_report_heading(struct qk_report_writer *w, int level, const char *text)
 {
     qk_page_heading(&w->page, level, text);
@@ -134,7 +136,8 @@ void qk_report_rule(struct qk_report_writer *w)
 
 int qk_report_seeds(const struct qk_report_writer *w)
 {
-    return w->r->combined == NULL || w->r->combined->count == 0 ? 1 : w->r->combined->at[0].n_seeds;
+    const struct qk_combined *c = w->r->combined;
+    return c == NULL ? qk_chosen_seeds(w->r->chosen) : c->count == 0 ? 1 : c->at[0].n_seeds;
 }
 
 const char *qk_report_reservation(const struct qk_report_writer *w)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "study/report/reportparts.h"
+#include "study/results/picklr.h"
 
 /* The configuration of least loss, or NULL. */
 static const cJSON *best_of(const cJSON *chosen)
@@ -27,7 +28,7 @@ static int runs_of(const cJSON *chosen)
     {
         runs += cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(one, "grid"));
     }
-    return runs;
+    return runs * qk_chosen_seeds(chosen);
 }
 
 static void write_tldr(struct qk_report_writer *w)
@@ -84,8 +85,10 @@ static void write_findings(struct qk_report_writer *w)
     qk_report_sentence(w, "rank_moves");
     qk_report_study_table(w, "grid");
     qk_report_heading(w, 2, "Loss against rank");
-    qk_report_paragraph(w, "Every row above is 1 run with 1 seed: loss and rank at the end of a "
-                           "short run, not a law that joins them.");
+    qk_report_paragraph(w,
+                        "Every row above is 1 rate with %d seed%s: loss and rank at the end of a "
+                        "short run, not a law that joins them.",
+                        qk_report_seeds(w), qk_report_seeds(w) == 1 ? "" : "s");
     qk_report_heading(w, 2, "Downstream");
     qk_report_paragraph(w, "0 downstream tasks are evaluated here; main300m does so with the rates "
                            "chosen.");

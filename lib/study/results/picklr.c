@@ -1,5 +1,6 @@
 #include "study/results/picklr.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,6 +179,7 @@ static cJSON *config_json(const struct trial *grid, int n, int winner)
         cJSON_AddItemToObject(at, "lr", lr_json(&grid[i]));
         qk_json_add_number(at, "val_loss", grid[i].loss);
         qk_json_add_number(at, "mean_pr", grid[i].pr);
+        qk_json_add_number(at, "seeds", grid[i].seeds);
         cJSON_AddItemToArray(list, at);
     }
     return o;
@@ -299,4 +301,20 @@ int qk_chosen_check(const cJSON *config, struct qk_err *err)
         !cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(config, "grid")))
         return qk_fail(err, "configuration %s lacks rate, val_loss or grid", config->string);
     return 0;
+}
+
+int qk_chosen_seeds(const cJSON *chosen)
+{
+    const cJSON *config, *at;
+    int least = 0;
+    cJSON_ArrayForEach(config, chosen)
+    {
+        cJSON_ArrayForEach(at, cJSON_GetObjectItemCaseSensitive(config, "grid"))
+        {
+            const double told = qk_json_find_number(at, "seeds");
+            const int seeds = told > 1 && told < INT_MAX ? (int)told : 1;
+            least = least == 0 || seeds < least ? seeds : least;
+        }
+    }
+    return least > 0 ? least : 1;
 }
