@@ -54,7 +54,7 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
         Muon-0.024/seed-42/eval-select.json Muon-0.024/seed-42/results.json chosen.json table.txt verdict.json)" ]
     # its own seeds and grid; for main300m, whose SEEDS are others, it stays as it was asked for
     trained() { study -n "$@" | grep -o -e '--log [^ ]*/sweep20m/smoke/[^/]*/seed-[0-9]*' | sed 's/.*smoke.//' | sort -u; }
-    [ "$(trained SEEDS="42 7" pipelines/sweep20m | grep -c '/seed-7$')" -eq "$(grep -c '/seed-42/results.json' <<<"$before")" ]
+    [ "$(trained SEEDS="42 7" pipelines/sweep20m | grep -c '/seed-7$')" -eq "$(grep -c 'sweep20m.*/seed-42/results.json' <<<"$before")" ]
     made pipelines/sweep20m RATES_Muon="0.02 0.024"
     run study -n SEEDS="42 7" pipelines/main300m
     [[ $output == *"/main300m/smoke/Muon/seed-7"* && $output != *pick-lr* ]]
