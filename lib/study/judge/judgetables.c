@@ -98,6 +98,14 @@ static int contrasts(struct qk_table *t, const char *study, const struct qk_evid
 {
     static const char *const names[] = {"contrast", "ΔPR",   "95 % interval", "sign-flip p",
                                         "Holm p",   "±1 PR", "Δloss",         "layers >"};
+    if (strcmp(study, "causal50m") == 0) {
+        struct qk_verdict v;
+        if (qk_verdict_causal(&v, e->combined, err) != 0)
+            return -1;
+        causal_contrasts(t, &v);
+        qk_verdict_free(&v);
+        return 0;
+    }
     cJSON *verdict = qk_judge(study, e, err);
     if (verdict == NULL)
         return -1;
@@ -321,21 +329,6 @@ static int need(const void *there, const char *of, const char *what, struct qk_e
     return there != NULL ? 0 : qk_fail(err, "the table of %s needs a %s", of, what);
 }
 
-/* A file without A, B and C is none of causal50m's, whatever is asked of it. */
-static int causal_table(struct qk_table *t, const char *of, const struct qk_combined *c,
-                        struct qk_err *err)
-{
-    struct qk_verdict v;
-    if (qk_verdict_causal(&v, c, err) != 0)
-        return -1;
-    if (strcmp(of, "contrasts") == 0)
-        causal_contrasts(t, &v);
-    else
-        conditions(t, c);
-    qk_verdict_free(&v);
-    return 0;
-}
-
 int qk_study_table(struct qk_table *t, const char *study, const char *of,
                    const struct qk_evidence *e, struct qk_err *err)
 {
@@ -345,9 +338,6 @@ int qk_study_table(struct qk_table *t, const char *study, const char *of,
         : strcmp(of, "surgery") == 0 ? need(e->surgery, of, "surgery.json", err)
                                      : need(e->combined, of, "combined.json", err))
         return -1;
-    const bool of_all = strcmp(of, "conditions") == 0 || strcmp(of, "contrasts") == 0;
-    if (of_all && strcmp(study, "causal50m") == 0)
-        return causal_table(t, of, e->combined, err);
     if (strcmp(of, "rates") == 0)
         rates(t, e->chosen);
     else if (strcmp(of, "grid") == 0)
