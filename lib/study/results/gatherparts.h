@@ -1,6 +1,7 @@
 /* What the files of gathering share; not for anyone else.
  *
- *   gather.c        reading, and the keys that every results.json has
+ *   gather.c        reading, and the whole
+ *   gatherpoints.c  the keys that every results.json has
  *   gatherlayers.c  those by layer; evals
  */
 #ifndef QK_STUDY_GATHERPARTS_H
@@ -32,6 +33,8 @@ bool qk_gather_text_is(const cJSON *object, const char *key, const char *text);
 /* A list over the points, left out when no point has the number. */
 void qk_gather_series(cJSON *out, const char *key, const double *values, int count);
 
+/* All of results.json but `evals`; the caller deletes it. */
+cJSON *qk_gather_points(const struct qk_gather_run *r);
 /* q_layer_pr, layer_entropy, layer_max_logit, q_pr_sites, spectra, contribution; each is left out
  * where the probes do not have it. */
 void qk_gather_by_layer(const struct qk_gather_run *r, cJSON *out);

@@ -1,7 +1,8 @@
 /* Fair learning rates: the rate of least validation loss of each configuration of a sweep.
  *
  *   chosen.json  {CONFIG: {lr: {muon, adamw}, rate, val_loss, rank, edge, side, add[],
- *                 grid: [{rate, lr, val_loss, mean_pr, seeds}, ...]}, ..., site, config, provenance}
+ *                 grid: [{rate, lr, val_loss, mean_pr, seeds}, ...]}, ..., site, config,
+ * provenance}
  *
  * The loss is that on the split `select`, which nothing is reported on: evals.select of a
  * results.json, else its last val_loss.  rank is the mean PR at the winning rate; the grid holds it
