@@ -79,8 +79,6 @@ int qk_h5_attr_text(struct qk_h5 *file, const char *object, const char *name, ch
                     struct qk_err *err);
 int qk_h5_attr_int(struct qk_h5 *file, const char *object, const char *name, int64_t *value,
                    struct qk_err *err);
-int qk_h5_attr_real(struct qk_h5 *file, const char *object, const char *name, double *value,
-                    struct qk_err *err);
 
 /* Check the attributes kind and version ("checkpoint", 1): the first thing a reader does. */
 int qk_h5_expect(struct qk_h5 *file, const char *kind, int64_t version, struct qk_err *err);
@@ -107,13 +105,11 @@ int qk_h5_create_growing(struct qk_h5 *file, const char *object, enum qk_type ty
 int qk_h5_append(struct qk_h5 *file, const char *object, enum qk_type type, int64_t count,
                  const void *from, struct qk_err *err);
 
-/* Attributes are created once; strings are variable-length UTF-8, integers int64, reals float64. */
+/* Attributes are created once; strings are variable-length UTF-8, integers int64. */
 int qk_h5_put_text(struct qk_h5 *file, const char *object, const char *name, const char *text,
                    struct qk_err *err);
 int qk_h5_put_int(struct qk_h5 *file, const char *object, const char *name, int64_t value,
                   struct qk_err *err);
-int qk_h5_put_real(struct qk_h5 *file, const char *object, const char *name, double value,
-                   struct qk_err *err);
 int qk_h5_make_group(struct qk_h5 *file, const char *group, struct qk_err *err);
 
 /* "1.10.8", for --version. */

@@ -92,35 +92,21 @@ int qk_h5_attr_text(struct qk_h5 *f, const char *object, const char *name, char 
     return bad;
 }
 
-static int read_number_attr(struct qk_h5 *f, const char *object, const char *name,
-                            H5T_class_t class, hid_t memory, void *value, struct qk_err *err)
+int qk_h5_attr_int(struct qk_h5 *f, const char *object, const char *name, int64_t *value,
+                   struct qk_err *err)
 {
     hid_t a = open_attr(f, object, name, err);
     if (a < 0)
         return -1;
     hid_t type = H5Aget_type(a);
-    H5T_class_t is = H5Tget_class(type);
     int bad = 0;
-    if (is != class && !(class == H5T_FLOAT && is == H5T_INTEGER))
-        bad = qk_fail(err, "%s: attribute '%s' is not %s", f->path, name,
-                      class == H5T_INTEGER ? "an integer" : "a number");
-    else if (H5Aread(a, memory, value) < 0)
+    if (H5Tget_class(type) != H5T_INTEGER)
+        bad = qk_fail(err, "%s: attribute '%s' is not an integer", f->path, name);
+    else if (H5Aread(a, H5T_NATIVE_INT64, value) < 0)
         bad = qk_h5_fail(err, f, name, "is an attribute that cannot be read");
     H5Tclose(type);
     H5Aclose(a);
     return bad;
-}
-
-int qk_h5_attr_int(struct qk_h5 *f, const char *object, const char *name, int64_t *value,
-                   struct qk_err *err)
-{
-    return read_number_attr(f, object, name, H5T_INTEGER, H5T_NATIVE_INT64, value, err);
-}
-
-int qk_h5_attr_real(struct qk_h5 *f, const char *object, const char *name, double *value,
-                    struct qk_err *err)
-{
-    return read_number_attr(f, object, name, H5T_FLOAT, H5T_NATIVE_DOUBLE, value, err);
 }
 
 int qk_h5_expect(struct qk_h5 *f, const char *kind, int64_t version, struct qk_err *err)
@@ -184,10 +170,4 @@ int qk_h5_put_int(struct qk_h5 *f, const char *object, const char *name, int64_t
                   struct qk_err *err)
 {
     return put_attr(f, object, name, H5T_STD_I64LE, H5T_NATIVE_INT64, &value, err);
-}
-
-int qk_h5_put_real(struct qk_h5 *f, const char *object, const char *name, double value,
-                   struct qk_err *err)
-{
-    return put_attr(f, object, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &value, err);
 }

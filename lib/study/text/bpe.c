@@ -90,8 +90,8 @@ enum { NO_RANK = 0xFFFFFFFF, SHORT_WORD = 48 };
 
 static uint32_t rank_of(const struct qk_merges *m, uint32_t left, uint32_t right)
 {
-    const struct qk_merge *slot = probe(m, left, right);
-    return slot->pair == UINT64_MAX ? (uint32_t)NO_RANK : slot->rank;
+    const struct qk_merge *merge = qk_merges_find(m, left, right);
+    return merge == NULL ? (uint32_t)NO_RANK : merge->rank;
 }
 
 /* Short words: scan for the least rank, close the gap, again. */

@@ -29,6 +29,7 @@ struct qk_merges {
 void qk_merges_init(struct qk_merges *m, size_t expected);
 /* Add or replace a pair. */
 void qk_merges_put(struct qk_merges *m, uint32_t left, uint32_t right, uint32_t rank, uint32_t id);
+/* The merge of a pair, until the next put; NULL for none. */
 const struct qk_merge *qk_merges_find(const struct qk_merges *m, uint32_t left, uint32_t right);
 void qk_merges_free(struct qk_merges *m);
 

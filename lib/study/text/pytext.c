@@ -13,11 +13,6 @@ struct qk_span qk_span_of(const char *text)
     return (struct qk_span){text, strlen(text)};
 }
 
-bool qk_span_is(struct qk_span p, const char *text)
-{
-    return p.size == strlen(text) && memcmp(p.at, text, p.size) == 0;
-}
-
 static bool is_space(uint32_t code)
 {
     return (code >= 0x1c && code <= 0x1f) || (qk_uchar_class(code) & QK_SPACE);

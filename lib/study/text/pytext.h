@@ -19,8 +19,6 @@ struct qk_span {
 };
 
 struct qk_span qk_span_of(const char *text);
-/* Whether the bytes are the same. */
-bool qk_span_is(struct qk_span p, const char *text);
 
 /* strip(), rstrip() and lstrip(). */
 struct qk_span qk_py_strip(struct qk_span p);
