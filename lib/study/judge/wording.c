@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/num.h"
 #include "study/judge/judging.h"
 #include "study/judge/published.h"
 #include "study/judge/verdict.h"
