@@ -353,10 +353,15 @@ static void learning_rates(void **state)
     const struct qk_plot_inputs in = {.chosen = chosen};
     assert_works(write_figure("lr_sweep", NULL, &in, &err));
     assert_int_equal(blocks(), 2);
-    has("# about: sweep20m\n# site: after RoPE\n# conditions: AdamW Muon_QK\n");
+    has("# about: sweep20m, one seed a rate\n# site: after RoPE\n# conditions: AdamW Muon_QK\n");
     has("# edge AdamW: yes\n# edge Muon_QK: no\n");
     has("\n0.001 5 40 1\n");
     has("\n0.012 4.5 NaN 0\n0.024 4 30 1\n");
+    forget();
+    cJSON *config = cJSON_AddObjectToObject(chosen, "config");
+    cJSON_AddNumberToObject(config, "train_tokens", 20e6);
+    assert_works(write_figure("lr_sweep", NULL, &in, &err));
+    has(", 20 M tokens, one seed a rate\n");
     forget();
     /* with a study beside it the rates are still what is shown */
     assert_works(write_figure("lr_sweep", main300m(), &in, &err));

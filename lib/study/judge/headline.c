@@ -24,7 +24,7 @@ bool qk_verdict_settled(const struct qk_verdict *v)
 /* " (one seed, 1.2 M parameters)", or what of it is to be said. */
 static char *scale_of(const struct qk_verdict *v)
 {
-    const double n = (double)qk_results_parameters(&v->at[0].condition->mean);
+    const double n = (double)qk_results_parameters(v->at[0].condition->mean.json);
     char size[48] = "", digits[32];
     if (n >= 1e9)
         snprintf(size, sizeof size, "%.2f B parameters", n / 1e9);

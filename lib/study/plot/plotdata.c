@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "study/plot/plotparts.h"
+#include "study/results/picklr.h"
 
 /* ---- the table of figures ---- */
 
@@ -208,21 +209,37 @@ static void add_seeds(struct qk_buffer *to, const struct qk_condition *c)
         qk_buffer_format(to, " %lld", (long long)c->seeds[s].seed);
 }
 
-/* What was studied at which scale, in one line. */
-static void about_line(struct qk_buffer *to, const struct qk_plot *p)
+/* What was studied at which scale, in one line, as far as its tokens; `file` has the config. */
+static void begin_about(struct qk_buffer *to, const char *study, const cJSON *file, double tokens)
 {
-    const struct qk_results *r = &p->at[0]->mean;
-    const char *study = study_of(p->at[0]->name);
-    const int64_t parameters = qk_results_parameters(r);
+    const int64_t parameters = qk_results_parameters(file);
     qk_buffer_format(to, "# about: %s%s", study != NULL ? study : "", study != NULL ? ", " : "");
     if (parameters > 0) {
         add_count(to, (double)parameters);
         qk_buffer_text(to, " parameters, ");
     }
-    add_count(to, r->tokens[r->points - 1]);
+    add_count(to, tokens);
     qk_buffer_text(to, " tokens");
+}
+
+static void about_line(struct qk_buffer *to, const struct qk_plot *p)
+{
+    const struct qk_results *r = &p->at[0]->mean;
+    begin_about(to, study_of(p->at[0]->name), r->json, r->tokens[r->points - 1]);
     add_seeds(to, p->at[0]);
     qk_buffer_text(to, "\n");
+}
+
+static void about_sweep(struct qk_buffer *to, const cJSON *chosen)
+{
+    const cJSON *config = cJSON_GetObjectItemCaseSensitive(chosen, "config");
+    const double tokens = qk_json_find_number(config, "train_tokens");
+    const int seeds = qk_chosen_seeds(chosen);
+    if (tokens > 0)
+        begin_about(to, "sweep20m", chosen, tokens);
+    else
+        qk_buffer_text(to, "# about: sweep20m");
+    qk_buffer_format(to, seeds == 1 ? ", one seed a rate\n" : ", %d seeds a rate\n", seeds);
 }
 
 static void name_lines(struct qk_buffer *to, const char *name, int number,
@@ -267,7 +284,7 @@ static void chosen_lines(struct qk_buffer *to, const cJSON *chosen)
     const cJSON *item;
     int number = 0;
     const cJSON *site = cJSON_GetObjectItemCaseSensitive(chosen, "site");
-    qk_buffer_text(to, "# about: sweep20m\n");
+    about_sweep(to, chosen);
     if (cJSON_IsString(site))
         qk_buffer_format(to, "# site: %s\n", qk_plot_site_words(site->valuestring));
     qk_buffer_text(to, "# conditions:");

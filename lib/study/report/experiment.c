@@ -45,7 +45,7 @@ static char *model(const struct qk_condition *c)
 static char *parameters(const struct qk_condition *c)
 {
     char text[32];
-    return qk_strdup(qk_group_digits(qk_results_parameters(&c->mean), text));
+    return qk_strdup(qk_group_digits(qk_results_parameters(c->mean.json), text));
 }
 
 static char *width(const struct qk_condition *c)

@@ -18,7 +18,7 @@ static void add_size(struct qk_report_writer *w, struct qk_strings *list)
         qk_report_item(list, "One architecture, one size, one data mix, short runs.");
     } else {
         const struct qk_results *r = &c->at[0].mean;
-        const int64_t parameters = qk_results_parameters(r);
+        const int64_t parameters = qk_results_parameters(r->json);
         const double end = r->tokens[r->points - 1];
         qk_group_digits((int64_t)end, tokens);
         if (parameters == 0)

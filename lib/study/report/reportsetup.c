@@ -13,8 +13,7 @@ const struct qk_report_size qk_report_middle = {88630528, 49152, 512, 22, 8, 4, 
 static int64_t parameters_of(const struct qk_report_writer *w)
 {
     const struct qk_combined *c = w->r->combined;
-    const struct qk_results sweep = {.json = w->r->chosen};
-    return qk_results_parameters(c != NULL && c->count > 0 ? &c->at[0].mean : &sweep);
+    return qk_results_parameters(c != NULL && c->count > 0 ? c->at[0].mean.json : w->r->chosen);
 }
 
 enum qk_report_model qk_report_model(const struct qk_report_writer *w)
@@ -122,7 +121,7 @@ static void write_conditions(struct qk_report_writer *w)
     qk_table_header(&t, names, 6);
     for (int i = 0; i < c->count; i++) {
         char label[QK_CONDITION_NAME], value[64], digits[32];
-        const int64_t parameters = qk_results_parameters(&c->at[i].mean);
+        const int64_t parameters = qk_results_parameters(c->at[i].mean.json);
         qk_table_cell(&t, "%s", qk_condition_label(c->at[i].name, label));
         for (int k = 0; k < 4; k++) {
             const bool idle = k == 2 && without_muon(qk_report_config(w, i));

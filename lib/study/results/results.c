@@ -240,12 +240,12 @@ double qk_results_eval(const struct qk_results *r, const char *name)
     return qk_json_find_number(cJSON_GetObjectItemCaseSensitive(evals, name), "value");
 }
 
-int64_t qk_results_parameters(const struct qk_results *r)
+int64_t qk_results_parameters(const cJSON *file)
 {
     struct qk_err ignored;
     struct qk_config c;
     struct qk_params p;
-    const cJSON *config = cJSON_GetObjectItemCaseSensitive(r->json, "config");
+    const cJSON *config = cJSON_GetObjectItemCaseSensitive(file, "config");
     if (config == NULL || qk_config_from_json(&c, config, "config", &ignored) != 0)
         return 0;
     qk_params_layout(&p, &c);

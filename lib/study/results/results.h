@@ -49,8 +49,9 @@ double qk_results_end(const struct qk_results *r, const double *series);
 /* evals.NAME.value of a run, NaN for none. */
 double qk_results_eval(const struct qk_results *r, const char *name);
 
-/* Parameters of the model its config describes; 0 when it carries none. */
-int64_t qk_results_parameters(const struct qk_results *r);
+/* Parameters of the model that the member `config` of a file (results.json, chosen.json) describes;
+ * 0 when it has none. */
+int64_t qk_results_parameters(const cJSON *file);
 
 enum { QK_CONDITION_NAME = 24 };
 
