@@ -1,7 +1,6 @@
 /* qk-eval: what a checkpoint scores on a task. */
 #include "common.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -38,73 +37,21 @@ struct task {
     bool shots;
 };
 
-/* Rows of a forward pass: enough to keep the processor busy, few enough to fit. */
-enum { ROWS_AT_ONCE = 2048 };
-
 /* With which the harness draws examples. */
 enum { HARNESS_SEED = 1234 };
-
-static int check_pack(const struct bench *b, const struct qk_pack *pack, struct qk_err *err)
-{
-    int64_t model = b->checkpoint.config.vocab_size;
-    return pack->vocab_size <= model
-               ? 0
-               : qk_fail(err, "%s: has a vocabulary of %lld, but %s one of %lld", b->settings->data,
-                         (long long)pack->vocab_size, b->path, (long long)model);
-}
-
-static int score(struct bench *b, struct qk_loss *loss, const struct qk_split *split,
-                 struct qk_err *err)
-{
-    int64_t T = b->checkpoint.config.seq_len, at_once = T < ROWS_AT_ONCE ? ROWS_AT_ONCE / T : 1;
-    struct qk_model *m =
-        qk_model_create(b->device, &b->checkpoint.config, at_once, T, false, false, err);
-    if (!m)
-        return -1;
-    struct qk_progress progress;
-    int64_t windows = qk_split_windows(split, T), most = b->settings->max_tokens / T;
-    if (most > 0 && most < windows)
-        windows = most;
-    qk_progress_begin(&progress, "qk-eval", "tokens", 0, windows * T, b->tool->quiet);
-    struct qk_loss_plan plan = {.split = split,
-                                .T = T,
-                                .micro_batch = at_once,
-                                .max_tokens = b->settings->max_tokens,
-                                .items = b->items,
-                                .progress = &progress};
-    int bad = qk_model_load(m, &b->checkpoint, err);
-    if (!bad && qk_eval_loss(loss, m, &plan, err) != 0)
-        bad = qk_fail_in(err, "%s: ", b->settings->data);
-    qk_progress_end(&progress);
-    qk_model_free(m);
-    return bad;
-}
 
 static int run_loss(struct bench *b, cJSON *result, cJSON *how, struct qk_err *err)
 {
     const struct settings *s = b->settings;
-    struct qk_pack pack;
-    struct qk_split split = {0};
-    struct qk_loss loss;
-    if (qk_pack_open(&pack, s->data, err) != 0)
-        return -1;
-    int bad = check_pack(b, &pack, err) || qk_split_read(&split, &pack, s->split, err) ||
-              score(b, &loss, &split, err);
-    qk_pack_close(&pack);
-    qk_split_free(&split);
-    if (bad)
-        return -1;
-    qk_json_add_number(result, "n", (double)loss.windows);
-    qk_json_add_number(result, "value", loss.mean);
-    qk_json_add_number(result, "stderr", loss.error);
-    qk_json_add_number(result, "tokens", (double)loss.tokens);
-    qk_json_add_number(result, "perplexity", exp(loss.mean));
-    cJSON_AddStringToObject(how, "value", "nats per token, mean over windows");
-    cJSON_AddStringToObject(how, "stderr", "sd over windows / sqrt(n), sd with n - 1");
-    cJSON_AddStringToObject(how, "data", s->data);
-    cJSON_AddStringToObject(how, "split", s->split);
-    qk_json_add_number(how, "window", (double)b->checkpoint.config.seq_len);
-    return 0;
+    const struct qk_loss_task task = {.device = b->device,
+                                      .checkpoint = &b->checkpoint,
+                                      .path = b->path,
+                                      .data = s->data,
+                                      .split = s->split,
+                                      .max_tokens = s->max_tokens,
+                                      .items = b->items,
+                                      .quiet = b->tool->quiet};
+    return qk_eval_loss_task(&task, result, how, err);
 }
 
 /* Add a task here. */

@@ -29,7 +29,22 @@ struct qk_loss_plan {
     struct qk_progress *progress; /* in tokens; may be NULL */
 };
 
+/* `m` computes them; the split must hold one window. */
 int qk_eval_loss(struct qk_loss *loss, struct qk_model *m, const struct qk_loss_plan *plan,
                  struct qk_err *err);
+
+/* Task loss of a checkpoint, on a split of the token pack at `data`. */
+struct qk_loss_task {
+    struct qk_device *device;
+    struct qk_checkpoint *checkpoint; /* open */
+    const char *path;                 /* of the checkpoint, for sentences */
+    const char *data, *split;
+    int64_t max_tokens; /* as in qk_loss_plan */
+    FILE *items;        /* likewise */
+    bool quiet;         /* no progress */
+};
+/* Adds {n, value, stderr, tokens, perplexity} to `result` and what they depend on to `how`. */
+int qk_eval_loss_task(const struct qk_loss_task *task, cJSON *result, cJSON *how,
+                      struct qk_err *err);
 
 #endif
