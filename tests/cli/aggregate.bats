@@ -338,6 +338,10 @@ Muon	0.0002	3.1000	31.00	high" ]
     qk-aggregate verdict --study pilot500k pilot.json -o v.json
     [ "$(jq -r '.study, .outcome' v.json)" = "pilot500k
 higher rank with QK-Norm" ]
+    jq '.QK.layer_pr["1"][2] = null' pilot.json >null.json
+    fails 1 "qk-aggregate: null.json: condition QK: 'layer_pr' of layer 1 is null at the last point" qk-aggregate verdict --study pilot500k null.json -o out
+    jq '.NoQK.loss[2] = null' pilot.json >null.json
+    fails 1 "qk-aggregate: null.json: condition NoQK: 'loss' is null at the last point" qk-aggregate verdict --study pilot500k null.json -o out
     [ "$(jq -c '.numbers.contrasts["QK-NoQK"] | [.difference, .loss.difference, .is]' v.json)" = '[1.75,-0.09999999999999964,"higher"]' ]
     qk-aggregate combine A1=QK.json A2=NoQK.json B1=QK.json B2=NoQK.json C1=QK.json C2=QK.json -o ablation.json
     qk-aggregate verdict --study ablation25m ablation.json -o v.json

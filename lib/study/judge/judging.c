@@ -270,17 +270,29 @@ cJSON *qk_judging_end(struct qk_judging *j, const char *study, const char *title
 
 /* ---- finding conditions ---- */
 
-static int check_condition(const struct qk_condition *c, struct qk_err *err)
+static int check_run(const struct qk_results *r, const char *name, struct qk_err *err)
+{
+    const int last = r->points - 1;
+    for (int i = 0; i <= last; i++)
+        if (isnan(r->mean_pr[i]))
+            return qk_fail(err, "condition %s: 'mean_pr' is null at %.0f tokens", name,
+                           r->tokens[i]);
+    for (int l = 0; l < r->layers; l++)
+        if (isnan(qk_results_at(r, r->layer_pr, l, last)))
+            return qk_fail(err, "condition %s: 'layer_pr' of layer %d is null at the last point",
+                           name, l);
+    if (isnan(r->loss[last]))
+        return qk_fail(err, "condition %s: 'loss' is null at the last point", name);
+    return 0;
+}
+
+int qk_condition_check(const struct qk_condition *c, struct qk_err *err)
 {
     if (c->mean.points < 2)
         return qk_fail(err, "condition %s: one point is no trajectory", c->name);
-    for (int s = 0; s < c->n_seeds; s++) {
-        const struct qk_results *r = &c->seeds[s];
-        for (int i = 0; i < r->points; i++)
-            if (isnan(r->mean_pr[i]))
-                return qk_fail(err, "condition %s: 'mean_pr' is null at %.0f tokens", c->name,
-                               r->tokens[i]);
-    }
+    for (int s = 0; s < c->n_seeds; s++)
+        if (check_run(&c->seeds[s], c->name, err) != 0)
+            return -1;
     return 0;
 }
 
@@ -293,7 +305,7 @@ int qk_evidence_find(const struct qk_condition **at, const struct qk_evidence *e
         at[i] = qk_combined_find(e->combined, names[i]);
         if (at[i] == NULL)
             return qk_fail(err, "there is no condition %s, which %s needs", names[i], study);
-        if (check_condition(at[i], err) != 0)
+        if (qk_condition_check(at[i], err) != 0)
             return -1;
     }
     return 0;

@@ -50,7 +50,10 @@ const char *qk_tokens_text(double tokens, char text[32]);
 cJSON *qk_judging_end(struct qk_judging *j, const char *study, const char *title,
                       const char *outcome, const char *sentence, const char *rule);
 
-/* Conditions by name, all of them, with numbers where verdicts need them. */
+/* Has every run of it the numbers that verdicts need: two points, the rank at each, and at the last
+ * one the rank of every layer and the training loss? */
+int qk_condition_check(const struct qk_condition *c, struct qk_err *err);
+/* Conditions by name, all of them and checked. */
 int qk_evidence_find(const struct qk_condition **at, const struct qk_evidence *e,
                      const char *const *names, int n, const char *study, struct qk_err *err);
 

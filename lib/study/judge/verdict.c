@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "study/judge/judging.h"
 
 enum qk_pattern qk_pattern_of(double ab, double bc, double ac, double tolerance)
 {
@@ -226,25 +227,6 @@ static void study_gain(struct qk_verdict *v, const struct qk_results *a, const s
     free(cv);
 }
 
-static int check_numbers(const struct qk_condition *c, struct qk_err *err)
-{
-    for (int s = 0; s < c->n_seeds; s++) {
-        const struct qk_results *r = &c->seeds[s];
-        for (int i = 0; i < r->points; i++)
-            if (isnan(r->mean_pr[i]))
-                return qk_fail(err, "condition %s: 'mean_pr' is null at %.0f tokens", c->name,
-                               r->tokens[i]);
-        for (int l = 0; l < r->layers; l++)
-            if (isnan(qk_results_at(r, r->layer_pr, l, r->points - 1)))
-                return qk_fail(err,
-                               "condition %s: 'layer_pr' of layer %d is null at the last point",
-                               c->name, l);
-    }
-    if (c->mean.points < 2)
-        return qk_fail(err, "condition %s: one point is no trajectory", c->name);
-    return 0;
-}
-
 static void adjust(struct qk_verdict *v)
 {
     double p[QK_CONTRASTS], holm[QK_CONTRASTS];
@@ -263,7 +245,7 @@ int qk_verdict_causal(struct qk_verdict *v, const struct qk_combined *c, struct 
         at[i] = qk_combined_find(c, (char[]){(char)('A' + i), '\0'});
         if (at[i] == NULL)
             return qk_fail(err, "there is no condition %c, causal50m needs A, B and C", 'A' + i);
-        if (check_numbers(at[i], err) != 0)
+        if (qk_condition_check(at[i], err) != 0)
             return -1;
     }
     const struct qk_results *a = &at[0]->mean;
