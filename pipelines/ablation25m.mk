@@ -74,7 +74,9 @@ DRAWS := 1 2 3
 include pipelines/study.mk
 TOKENIZER := $(or $(call pick,TOKENIZER),$(RUN_ROOT)/tokenizer.json)
 PACK := --tokenizer $(TOKENIZER) $(PACK)
-GRADED := $(if $(filter %.h5,$(DATA)),$(error DATA=$(DATA): $(STUDY) sorts text by its difficulty and needs text: JSON lines or plain text),$(or $(DATA),$(call pick,GRADED)))
+$(if $(and $(filter %.h5,$(DATA)),$(filter C1 C2,$(CONDITIONS))),$(error DATA=$(DATA): C1 and C2 sort text by its difficulty and need \
+text, JSON lines or plain; CONDITIONS="A1 A2 B1 B2" take tokens))
+GRADED := $(if $(filter %.h5,$(DATA)),,$(or $(DATA),$(call pick,GRADED)))
 graded_pack = --tokenizer $(TOKENIZER) $(call pick,PACK) --filter $(1) --split $(splits) --probe-from $(TOKENS_H5)
 PACK_C1 := $(RUN_ROOT)/tokens-simple.h5
 PACK_C2 := $(RUN_ROOT)/tokens-complex.h5

@@ -11,7 +11,7 @@ ENDS := combined.json chosen.json verdict.json table.txt report.md report.html e
 WITH := chosen.json
 TABLES := runs rates configs headline
 DATA_IN_WORDS = $(if $(DATA),$(DATA),$(if $(filter full,$(SCALE)),70 % FineWeb-Edu (dedup) and 30 % Cosmopedia v2 of the SmolLM corpus,prose of Debian packages (data/README.md)))
-TOKENIZER_IN_WORDS = $(if $(filter full,$(SCALE)),SmolLM2,byte-level BPE trained on the text)
+TOKENIZER_IN_WORDS = $(if $(filter %.h5,$(DATA)),that of $(DATA),$(if $(filter full,$(SCALE)),SmolLM2,byte-level BPE trained on the text))
 
 END_full := 300M
 POINTS_full := every:8192000,1M

@@ -214,13 +214,19 @@ static int run_surgery(const struct subcommand *me, int argc, char **argv)
 
 static int run_pick_lr(const struct subcommand *me, int argc, char **argv)
 {
+    struct qk_strings added = {0};
+    struct qk_option options[] = {
+        {"added", 0, QK_OPT_LIST, &added, "CONFIG:RATE",
+         "a rate tried because the best one was at an edge of the grid; may be repeated"},
+        {0}};
     struct qk_tool tool;
     struct qk_err err;
-    start(&tool, me, NULL, argc, argv);
+    start(&tool, me, options, argc, argv);
     const struct qk_strings *runs = &tool.command.operands;
     require_paths(&tool, runs, qk_pick_lr_path);
     cJSON *json = qk_pick_lr(runs, &err);
-    int failed = json == NULL || note_inputs(&tool, runs, qk_pick_lr_path, &err) != 0;
+    int failed = json == NULL || qk_chosen_mark_added(json, &added, &err) != 0 ||
+                 note_inputs(&tool, runs, qk_pick_lr_path, &err) != 0;
     const cJSON *config;
     cJSON_ArrayForEach(config, json)
     {
@@ -229,6 +235,7 @@ static int run_pick_lr(const struct subcommand *me, int argc, char **argv)
                         config->string);
     }
     failed = finish_json(&tool, failed, json, &err);
+    qk_strings_free(&added);
     return qk_tool_end(&tool, failed, &err);
 }
 

@@ -315,6 +315,10 @@ sweep_run() { # CONFIG RATE LOSS
 "configuration	best LR	sweep val loss	mean PR there	edge of the grid
 AdamW	0.0003	3.1000	31.00	no
 Muon	0.0002	3.1000	31.00	high" ]
+    qk-aggregate pick-lr --added Muon:0.0002 Muon:1e-4=Muon-1e-4.json Muon:2e-4=Muon-2e-4.json -q -o added.json
+    [ "$(jq -c '[.Muon.grid[].added]' added.json)" = '[null,true]' ]
+    qk-aggregate verdict --study sweep20m added.json | jq -e '.sentences.Muon | contains("among 2, 1 of them added beyond an edge at which a rate was best")'
+    fails 1 "qk-aggregate: 'Muon:3e-4' is no CONFIG:RATE of this sweep" qk-aggregate pick-lr -q --added Muon:3e-4 Muon:1e-4=Muon-1e-4.json -o out
     fails 2 "qk-aggregate: 'AdamW=x.json' is not CONFIG:RATE=FILE, such as AdamW:6e-4=results.json" qk-aggregate pick-lr AdamW=x.json -o out
     fails 1 "qk-aggregate: AdamW-1e-4.json: was trained at adamw_lr 0.0001, not at 0.5" \
         qk-aggregate pick-lr AdamW:0.5=AdamW-1e-4.json -o out

@@ -40,7 +40,8 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
     root=$RUNS/sweep20m/smoke
     jq -e '[.AdamW, .AdamW_QK, .Muon, .Muon_QK] | all(.grid | length >= 2) and all(.[].grid[]; .mean_pr > 1 and .val_loss > 1)' "$root/chosen.json"
     jq -e '.Muon as $c | ($c.grid | min_by(.val_loss)).rate == $c.rate and $c.lr.muon == $c.rate and $c.lr.adamw == $c.rate / 4' "$root/chosen.json"
-    jq -e '[.Muon.grid[] | .val_loss] | length == 3' "$root/chosen.json"
+    jq -e '[.Muon.grid[] | .added // false] | sort == [false, false, true]' "$root/chosen.json"
+    grep -q 'among 3, 1 of them added beyond an edge' "$root/report.md"
     # by the loss on split select, and nothing of the optimiser is kept
     jq -e '.evals.select.how.split == "select"' "$root/Muon-0.024/seed-42/results.json"
     [ "$(h5dump -n "$root/Muon-0.024/seed-42/ckpt-000000001280.h5" | grep -c -e /optim -e /weights/embed)" -eq 1 ]
@@ -153,6 +154,17 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
     [[ $output == *"qk-aggregate surgery A2="* ]]
     made pipelines/causal50m CONDITIONS="QK NoQK" RUNS="$BATS_TEST_TMPDIR/runs"
     [ "$(grep -c '^[AC] ' "$BATS_TEST_TMPDIR/runs/causal50m/smoke/table.txt")" -eq 2 ]
+}
+
+@test "DATA=tokens.h5 is taken as it is; only what sorts text refuses it" {
+    cp "$RUNS/pilot500k/smoke/tokens.h5" "$BATS_TEST_TMPDIR/own.h5"
+    run study -n pipelines/ablation25m DATA="$BATS_TEST_TMPDIR/own.h5"
+    [ "$status" -eq 2 ]
+    [[ $output == *'C1 and C2 sort text by its difficulty and need text, JSON lines or plain; CONDITIONS="A1 A2 B1 B2" take tokens'* ]]
+    run study -n pipelines/ablation25m DATA="$BATS_TEST_TMPDIR/own.h5" CONDITIONS="A1 B1" RUNS="$BATS_TEST_TMPDIR/runs"
+    [[ $output == *"qk-train"*"--data $BATS_TEST_TMPDIR/own.h5"* && $output != *qk-tokpack* ]]
+    run study -n pipelines/main300m DATA="$BATS_TEST_TMPDIR/own.h5" RUNS="$BATS_TEST_TMPDIR/runs"
+    [[ $output == *"experiment-config"*"--tokenizer \"that of $BATS_TEST_TMPDIR/own.h5\""* ]]
 }
 
 @test "two studies in one command are made one after another" {

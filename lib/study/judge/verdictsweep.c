@@ -35,20 +35,36 @@ static struct range ranks_of(const cJSON *config)
     return r;
 }
 
+static int added_to(const cJSON *config)
+{
+    const cJSON *at;
+    int count = 0;
+    cJSON_ArrayForEach(at, cJSON_GetObjectItemCaseSensitive(config, "grid"))
+    {
+        count += cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(at, "added"));
+    }
+    return count;
+}
+
 static void say_config(struct qk_judging *j, const cJSON *config)
 {
-    char label[QK_CONDITION_NAME], rank[96] = "";
+    char label[QK_CONDITION_NAME], rank[96] = "", added[96] = "";
+    const int beyond = added_to(config);
     const struct range r = ranks_of(config);
     const cJSON *side = cJSON_GetObjectItemCaseSensitive(config, "side");
     const bool edge = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(config, "edge"));
     if (r.count > 0)
         snprintf(rank, sizeof rank, "; mean PR is %.2f there and %.2f to %.2f over the grid",
                  qk_json_find_number(config, "rank"), r.least, r.most);
-    qk_judging_say(j, config->string, "%s: rate %g wins with %.4f nats among %d%s%s%s%s",
+    if (beyond > 0)
+        snprintf(added, sizeof added, ", %d of them added beyond an edge at which a rate was best",
+                 beyond);
+    qk_judging_say(j, config->string, "%s: rate %g wins with %.4f nats among %d%s%s%s%s%s",
                    qk_condition_label(config->string, label), qk_json_find_number(config, "rate"),
                    qk_json_find_number(config, "val_loss"),
-                   cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(config, "grid")), rank,
-                   edge ? ", at the " : "", edge && cJSON_IsString(side) ? side->valuestring : "",
+                   cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(config, "grid")), added,
+                   rank, edge ? ", at the " : "",
+                   edge && cJSON_IsString(side) ? side->valuestring : "",
                    edge ? " edge of the grid, which is to be extended" : "");
 }
 

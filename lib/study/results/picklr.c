@@ -303,6 +303,39 @@ int qk_chosen_check(const cJSON *config, struct qk_err *err)
     return 0;
 }
 
+/* The point of a grid that a word "CONFIG:RATE" names, or NULL. */
+static cJSON *point_named(const cJSON *chosen, const char *word)
+{
+    const cJSON *config;
+    cJSON *at;
+    cJSON_ArrayForEach(config, chosen)
+    {
+        const size_t length = strlen(config->string);
+        if (strncmp(word, config->string, length) != 0 || word[length] != ':')
+            continue;
+        char *end = NULL;
+        const double rate = strtod(word + length + 1, &end);
+        cJSON_ArrayForEach(at, cJSON_GetObjectItemCaseSensitive(config, "grid"))
+        {
+            if (*end == '\0' && qk_json_find_number(at, "rate") == rate)
+                return at;
+        }
+    }
+    return NULL;
+}
+
+int qk_chosen_mark_added(cJSON *chosen, const struct qk_strings *added, struct qk_err *err)
+{
+    for (size_t i = 0; i < added->count; i++) {
+        cJSON *at = point_named(chosen, added->at[i]);
+        if (at == NULL)
+            return qk_fail(err, "'%s' is no CONFIG:RATE of this sweep", added->at[i]);
+        cJSON_DeleteItemFromObjectCaseSensitive(at, "added");
+        cJSON_AddTrueToObject(at, "added");
+    }
+    return 0;
+}
+
 int qk_chosen_seeds(const cJSON *chosen)
 {
     const cJSON *config, *at;
