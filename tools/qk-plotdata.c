@@ -62,16 +62,17 @@ static int plot(struct qk_tool *tool, const char *figure, struct qk_err *err)
 int main(int argc, char **argv)
 {
     struct qk_tool tool = {
-        .command = {.tool = "qk-plotdata",
-                    .usage = "FIGURE combined.json|surgery.json|chosen.json... [-o FILE]",
-                    .summary =
-                        "Prints the numbers of a figure as blocks that gnuplot reads.\nFIGURE "
-                        "is 1_loss, 2_key_pr_causal, 3_per_layer, 4_causal_decomposition,\n"
-                        "5_gamma_cv (causal50m); panel_a_loss, panel_b_pr_trajectory,\n"
-                        "panel_c_per_layer, panel_d_delta, sheet, layer_pr_heatmap (pilot500k);\n"
-                        "trajectory, sv_waterfall, data_complexity, surgery, gamma_vs_svd,\n"
-                        "rank_and_loss (ablation25m); val_loss, mean_pr, loss_vs_pr, sv_spectra,\n"
-                        "lr_sweep, entropy_max_logit (main300m), or sites."},
+        .command =
+            {.tool = "qk-plotdata",
+             .usage = "FIGURE combined.json|surgery.json|chosen.json... [-o FILE]",
+             .summary =
+                 "Prints the numbers of a figure as blocks that gnuplot reads.\nFIGURE "
+                 "is 1_loss, 2_key_pr_causal, 3_per_layer, 4_causal_decomposition,\n"
+                 "5_gamma_cv (causal50m); panel_a_loss, panel_b_pr_trajectory,\n"
+                 "panel_c_per_layer, panel_d_delta, sheet, layer_pr_heatmap (pilot500k);\n"
+                 "trajectory, sv_waterfall, data_complexity, surgery, gamma_vs_svd,\n"
+                 "rank_and_loss (ablation25m); val_loss, mean_pr, loss_vs_pr, sv_spectra,\n"
+                 "entropy_max_logit (main300m); lr_sweep (sweep20m, main300m); sites (all)."},
         .standard = QK_TOOL_OUT,
         .least_operands = 2,
         .most_operands = 4,

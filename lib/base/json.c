@@ -156,7 +156,8 @@ const cJSON *qk_json_array(const cJSON *object, const char *key, const char *whe
 
 double qk_json_as_number(const cJSON *value)
 {
-    return cJSON_IsNumber(value) ? value->valuedouble : (double)NAN;
+    const bool number = cJSON_IsNumber(value) && isfinite(value->valuedouble); /* 1e999 is not */
+    return number ? value->valuedouble : (double)NAN;
 }
 
 double qk_json_find_number(const cJSON *object, const char *key)

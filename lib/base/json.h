@@ -33,7 +33,7 @@ const cJSON *qk_json_array(const cJSON *object, const char *key, const char *whe
 /* Members that may be missing (so may `object`): NaN or NULL where there is none of that type. */
 double qk_json_find_number(const cJSON *object, const char *key);
 const char *qk_json_find_text(const cJSON *object, const char *key);
-/* The number that a value is; NaN when it is none, or NULL. */
+/* The finite number that a value is; NaN when it is none, or NULL. */
 double qk_json_as_number(const cJSON *value);
 
 /* A number, or null when it is not finite. */

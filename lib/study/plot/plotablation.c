@@ -10,11 +10,6 @@ static const cJSON *member(const cJSON *object, const char *key)
     return cJSON_GetObjectItemCaseSensitive(object, key);
 }
 
-static double real_of(const cJSON *item)
-{
-    return cJSON_IsNumber(item) && isfinite(item->valuedouble) ? item->valuedouble : NAN;
-}
-
 /* ---- over time ---- */
 
 int qk_plot_trajectory(struct qk_buffer *to, const struct qk_plot *p, struct qk_err *err)
@@ -102,7 +97,7 @@ int qk_plot_waterfall(struct qk_buffer *to, const struct qk_plot *p, struct qk_e
     }
     qk_buffer_text(to, "# points:");
     for (int k = 0; k < first.points; k++)
-        qk_plot_number(to, real_of(cJSON_GetArrayItem(first.tokens, k)));
+        qk_plot_number(to, qk_json_as_number(cJSON_GetArrayItem(first.tokens, k)));
     qk_buffer_text(to, "\n");
     for (int i = 0; i < p->count; i++)
         waterfall_block(to, p->at[i], &first);
@@ -122,12 +117,12 @@ static bool is_run(const cJSON *run)
 /* Draws are losses, or objects that hold one. */
 static double draw_of(const cJSON *item)
 {
-    return real_of(cJSON_IsObject(item) ? member(item, "loss") : item);
+    return qk_json_as_number(cJSON_IsObject(item) ? member(item, "loss") : item);
 }
 
 static void surgery_point(struct qk_buffer *to, const cJSON *point)
 {
-    const double loss = real_of(member(point, "loss"));
+    const double loss = qk_json_find_number(point, "loss");
     double low = NAN, high = NAN;
     const cJSON *item;
     cJSON_ArrayForEach(item, member(point, "draws"))
@@ -135,12 +130,12 @@ static void surgery_point(struct qk_buffer *to, const cJSON *point)
         low = fmin(low, draw_of(item));
         high = fmax(high, draw_of(item));
     }
-    qk_buffer_format(to, "%.10g", real_of(member(point, "fraction")));
+    qk_buffer_format(to, "%.10g", qk_json_find_number(point, "fraction"));
     qk_plot_number(to, loss);
     qk_plot_number(to, isnan(low) ? loss : low);
     qk_plot_number(to, isnan(high) ? loss : high);
-    qk_plot_number(to, real_of(member(point, "sd")));
-    qk_plot_number(to, real_of(member(point, "stderr")));
+    qk_plot_number(to, qk_json_find_number(point, "sd"));
+    qk_plot_number(to, qk_json_find_number(point, "stderr"));
     qk_buffer_text(to, "\n");
 }
 
@@ -215,8 +210,8 @@ static int scatter_block(struct qk_buffer *to, const struct qk_condition *c, con
         const cJSON *g = gamma->child, *s = share->child;
         for (; g != NULL && s != NULL; g = g->next, s = s->next) {
             qk_buffer_format(to, "%d", l);
-            qk_plot_number(to, fabs(real_of(g)));
-            qk_plot_number(to, real_of(s));
+            qk_plot_number(to, fabs(qk_json_as_number(g)));
+            qk_plot_number(to, qk_json_as_number(s));
             qk_buffer_text(to, "\n");
         }
     }
@@ -248,7 +243,7 @@ int qk_plot_gamma_svd(struct qk_buffer *to, const struct qk_plot *p, struct qk_e
     for (int l = 0; l < shown.at[0]->mean.layers; l++) {
         qk_buffer_format(to, "%d", l);
         for (int i = 0; i < shown.count; i++)
-            qk_plot_number(to, real_of(member(contribution_of(shown.at[i], l), "spearman")));
+            qk_plot_number(to, qk_json_find_number(contribution_of(shown.at[i], l), "spearman"));
         qk_buffer_text(to, "\n");
     }
     qk_plot_end_block(to);

@@ -10,11 +10,6 @@ static const cJSON *member(const cJSON *object, const char *key)
     return cJSON_GetObjectItemCaseSensitive(object, key);
 }
 
-static double real_of(const cJSON *item)
-{
-    return cJSON_IsNumber(item) && isfinite(item->valuedouble) ? item->valuedouble : NAN;
-}
-
 /* ---- trajectories ---- */
 
 int qk_plot_val_loss(struct qk_buffer *to, const struct qk_plot *p, struct qk_err *err)
@@ -66,7 +61,7 @@ int qk_plot_loss_pr(struct qk_buffer *to, const struct qk_plot *p, struct qk_err
 /* Entropy of attention that looks at every earlier token alike: mean over t = 1..T of ln t. */
 static double uniform_entropy(const struct qk_results *r)
 {
-    const double length = real_of(member(member(r->json, "config"), "seq_len"));
+    const double length = qk_json_find_number(member(r->json, "config"), "seq_len");
     double sum = 0;
     if (!(length >= 1 && length <= 1 << 20))
         return NAN;
@@ -122,8 +117,8 @@ int qk_plot_sv_spectra(struct qk_buffer *to, const struct qk_plot *p, struct qk_
     for (int k = 0; k < count; k++)
         qk_buffer_format(to, " %d", chosen[k]);
     qk_buffer_format(to, "\n# from: %.10g\n# to: %.10g\n",
-                     real_of(cJSON_GetArrayItem(s[0].tokens, 0)),
-                     real_of(cJSON_GetArrayItem(s[0].tokens, s[0].points - 1)));
+                     qk_json_as_number(cJSON_GetArrayItem(s[0].tokens, 0)),
+                     qk_json_as_number(cJSON_GetArrayItem(s[0].tokens, s[0].points - 1)));
     for (int k = 0; k < count; k++)
         for (int i = 0; i < p->count; i++)
             spectrum_block(to, p->at[i], chosen[k], s[i].points - 1, s[i].values);
@@ -139,9 +134,11 @@ static double rate_of(const cJSON *item)
 {
     const cJSON *lr = member(item, "lr");
     if (cJSON_IsNumber(member(item, "rate")))
-        return real_of(member(item, "rate"));
-    const double muon = real_of(member(lr, "muon"));
-    return cJSON_IsNumber(lr) ? real_of(lr) : isnan(muon) ? real_of(member(lr, "adamw")) : muon;
+        return qk_json_find_number(item, "rate");
+    const double muon = qk_json_find_number(lr, "muon");
+    return cJSON_IsNumber(lr) ? qk_json_as_number(lr)
+           : isnan(muon)      ? qk_json_find_number(lr, "adamw")
+                              : muon;
 }
 
 static bool is_configuration(const cJSON *item)
@@ -173,8 +170,8 @@ int qk_plot_lr_sweep(struct qk_buffer *to, const struct qk_plot *p, struct qk_er
         {
             const double rate = rate_of(point);
             qk_buffer_format(to, "%.10g", rate);
-            qk_plot_number(to, real_of(member(point, "val_loss")));
-            qk_plot_number(to, real_of(member(point, "mean_pr")));
+            qk_plot_number(to, qk_json_find_number(point, "val_loss"));
+            qk_plot_number(to, qk_json_find_number(point, "mean_pr"));
             qk_buffer_format(to, " %d\n", fabs(rate - winner) <= 1e-9 * fabs(winner));
         }
         qk_plot_end_block(to);

@@ -106,14 +106,9 @@ static const cJSON *member(const cJSON *object, const char *key)
     return cJSON_GetObjectItemCaseSensitive(object, key);
 }
 
-static double real_of(const cJSON *item)
-{
-    return cJSON_IsNumber(item) && isfinite(item->valuedouble) ? item->valuedouble : NAN;
-}
-
 double qk_plot_site_pr(const struct qk_results *r, const struct qk_plot_at *at)
 {
-    return real_of(
+    return qk_json_as_number(
         cJSON_GetArrayItem(member(member(r->json, "mean_pr_sites"), at->key), at->point));
 }
 
@@ -126,8 +121,8 @@ static const cJSON *spectra_of_layer(const struct qk_results *r, int layer)
 
 double qk_plot_sigma(const struct qk_results *r, const struct qk_plot_at *at)
 {
-    return real_of(cJSON_GetArrayItem(cJSON_GetArrayItem(spectra_of_layer(r, at->layer), at->point),
-                                      at->index));
+    return qk_json_as_number(cJSON_GetArrayItem(
+        cJSON_GetArrayItem(spectra_of_layer(r, at->layer), at->point), at->index));
 }
 
 bool qk_plot_spectra_of(const struct qk_results *r, struct qk_plot_spectra *s)
@@ -176,7 +171,7 @@ void qk_plot_null_spectrum(double *ratios, int64_t rows, int dim)
 
 void qk_plot_null_block(struct qk_buffer *to, const struct qk_results *r, int values)
 {
-    const double rows = real_of(member(r->json, "rows"));
+    const double rows = qk_json_find_number(r->json, "rows");
     if (rows >= values && rows < 1e12 && r->head_dim == values) {
         qk_buffer_text(to, "# gaussian: i, sigma_i/sigma_1 of Gaussian rows\n");
         double *ratios = qk_alloc((size_t)values, sizeof *ratios);
