@@ -430,7 +430,8 @@ static void a_strange_verdict_is_refused(void **state)
 #define EVALS                                                                                      \
     "{\"hellaswag\": {\"task\": \"hellaswag\", \"n\": 200, \"value\": 0.27, \"stderr\": 0.0314,"   \
     "\"how\": {\"shots\": 10, \"shots_source\": \"same file\", \"definition\": \"lm-eval\"}},"     \
-    "\"lambada\": {\"task\": \"lambada\", \"n\": 100, \"value\": 0.05, \"stderr\": 0.02}}"
+    "\"lambada\": {\"task\": \"lambada\", \"n\": 100, \"value\": 0.05, \"stderr\": 0.02,"          \
+    "\"how\": {\"shots\": 0, \"shots_source\": null, \"definition\": \"lm-eval\"}}}"
 
 static void add_text(cJSON *to, const char *key, const char *text)
 {
@@ -661,6 +662,7 @@ static void the_main_study_tells_its_power(void **state)
                                         "lr_sweep",
                                         "| Muon+QK | 43 |",
                                         "10 shots (from: same file)",
+                                        "100 items, 0 shots, definition of lm-eval.",
                                         NULL};
     study_open(&s, "main300m", study_combined("AdamW AdamW_QK Muon Muon_QK", 2), false, true);
     reports(&s, parts);

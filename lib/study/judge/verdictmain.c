@@ -136,19 +136,6 @@ static const char *scenario_name(enum scenario s)
     return names[s];
 }
 
-static const char *scenario_words(enum scenario s)
-{
-    static const char *const words[] = {
-        "Muon without QK-Norm is best on loss and on rank",
-        "Muon without QK-Norm is best on rank, not on loss",
-        "AdamW with QK-Norm is best on loss despite its low rank",
-        "the seeds disagree or are too noisy: not for publication, more seeds are needed",
-        "no scenario of the plan fits"};
-    return words[s];
-}
-
-/* ---- sentences ---- */
-
 static void order_by(const double v[NAMES], int sign, int order[NAMES])
 {
     for (int i = 0; i < NAMES; i++)
@@ -167,6 +154,38 @@ static const char *label(int i)
     return labels[i];
 }
 
+/* What is so where no scenario is. */
+static char *best_words(const struct outcome *o)
+{
+    static const char *const within = " (within the tolerance of others)";
+    int l[NAMES], p[NAMES];
+    order_by(o->loss, -1, l);
+    order_by(o->pr, 1, p);
+    const char *loss = is_best(o->loss, l[0], -1, o->tolerance.loss) ? "" : within;
+    const char *pr = is_best(o->pr, p[0], 1, o->tolerance.pr) ? "" : within;
+    if (l[0] == p[0])
+        return qk_format("%s is best on loss%s and on rank%s", label(l[0]), loss, pr);
+    return qk_format("%s is best on loss%s, %s on rank%s", label(l[0]), loss, label(p[0]), pr);
+}
+
+/* "Scenario A: ..."; malloc'd. */
+static char *scenario_words(const struct outcome *o)
+{
+    static const char *const words[] = {
+        "Scenario A: Muon without QK-Norm is best on loss and on rank",
+        "Scenario B: Muon without QK-Norm is best on rank, not on loss",
+        "Scenario C: AdamW with QK-Norm is best on loss despite its low rank",
+        "Scenario D: the seeds disagree or are too noisy: not for publication, more seeds are "
+        "needed"};
+    if (o->scenario != SCENARIO_NONE)
+        return qk_strdup(words[o->scenario]);
+    char *best = best_words(o), *text = qk_format("None of the scenarios: %s", best);
+    free(best);
+    return text;
+}
+
+/* ---- sentences ---- */
+
 static void say_order(struct qk_judging *j, const struct outcome *o)
 {
     int l[NAMES], p[NAMES];
@@ -183,13 +202,14 @@ static void say_order(struct qk_judging *j, const struct outcome *o)
 
 static void say_scenario(struct qk_judging *j, const struct outcome *o)
 {
-    qk_judging_say(
-        j, "scenario",
-        "Scenario %s: %s (Muon %.4f nats at PR %.2f, Muon+QK %.4f at %.2f, AdamW %.4f at "
-        "%.2f, AdamW+QK %.4f at %.2f; tolerance %.4f nats and %.2f PR)",
-        scenario_name(o->scenario), scenario_words(o->scenario), o->loss[MUON], o->pr[MUON],
-        o->loss[MUON_QK], o->pr[MUON_QK], o->loss[ADAMW], o->pr[ADAMW], o->loss[ADAMW_QK],
-        o->pr[ADAMW_QK], o->tolerance.loss, o->tolerance.pr);
+    char *words = scenario_words(o);
+    qk_judging_say(j, "scenario",
+                   "%s (Muon %.4f nats at PR %.2f, Muon+QK %.4f at %.2f, AdamW %.4f at "
+                   "%.2f, AdamW+QK %.4f at %.2f; tolerance %.4f nats and %.2f PR)",
+                   words, o->loss[MUON], o->pr[MUON], o->loss[MUON_QK], o->pr[MUON_QK],
+                   o->loss[ADAMW], o->pr[ADAMW], o->loss[ADAMW_QK], o->pr[ADAMW_QK],
+                   o->tolerance.loss, o->tolerance.pr);
+    free(words);
     if (j->n_seeds > 1)
         qk_judging_say(
             j, "tolerance",
@@ -380,12 +400,10 @@ cJSON *qk_judge_main(const struct qk_evidence *e, struct qk_err *err)
     add_numbers(&j, &o);
     say_all(&j, at, &o, d);
     rate_caveats(&j, at);
-    char *title =
-        qk_format("Does rank matter? %s%s: %s", o.scenario == SCENARIO_NONE ? "" : "Scenario ",
-                  o.scenario == SCENARIO_NONE ? "None of the scenarios" : scenario_name(o.scenario),
-                  scenario_words(o.scenario));
+    char *words = scenario_words(&o), *title = qk_format("Does rank matter? %s", words);
     cJSON *json = qk_judging_end(&j, "main300m", title, scenario_name(o.scenario),
                                  qk_judging_said(&j, "scenario"), rule);
     free(title);
+    free(words);
     return json;
 }

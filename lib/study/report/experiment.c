@@ -262,7 +262,8 @@ int qk_experiment_write(struct qk_buffer *to, const struct qk_experiment *e, str
         return -1;
     *to = (struct qk_buffer){0};
     qk_buffer_format(to,
-                     "# %s\n\nEvery value is read from the configs that the runs were trained "
+                     "# %s\n\nEvery value but the names of data set and tokenizer is read from the "
+                     "configs that the runs were trained "
                      "with.\n\n| setting | value |\n|---|---|\n",
                      e->title);
     write_rows(to, e);

@@ -115,15 +115,16 @@ static void write_asked(struct qk_report_writer *w)
     struct qk_strings list = {0};
     for (int k = 0; k < TASKS; k++) {
         const cJSON *how = cJSON_GetObjectItemCaseSensitive(eval_of(r, tasks[k].name), "how");
-        char shots[64], source[64], definition[64];
+        char shots[64], source[64], definition[64], from[80] = "";
         if (how == NULL)
             continue;
         qk_report_setting(how, "shots", shots);
         qk_report_setting(how, "shots_source", source);
         qk_report_setting(how, "definition", definition);
-        qk_report_item(&list, "%s: %.0f items, %s shots (from: %s), definition of %s.",
-                       tasks[k].title, eval_number(r, tasks[k].name, "n"), shots, source,
-                       definition);
+        if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(how, "shots_source")))
+            snprintf(from, sizeof from, " (from: %s)", source);
+        qk_report_item(&list, "%s: %.0f items, %s shots%s, definition of %s.", tasks[k].title,
+                       eval_number(r, tasks[k].name, "n"), shots, from, definition);
     }
     qk_report_list(w, &list);
 }
@@ -192,29 +193,14 @@ static void write_findings(struct qk_report_writer *w)
 
 /* ---- closing ---- */
 
-static void add_edges(const cJSON *chosen, struct qk_strings *list)
-{
-    const cJSON *one;
-    cJSON_ArrayForEach(one, chosen)
-    {
-        char label[QK_CONDITION_NAME];
-        if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(one, "edge")))
-            qk_report_item(list,
-                           "The rate of %s was best at the edge of its grid: it is the best one "
-                           "tried, not an optimum.",
-                           qk_condition_label(one->string, label));
-    }
-}
-
 static void add_limits(struct qk_report_writer *w, struct qk_strings *list)
 {
     if (w->r->chosen != NULL)
-        qk_report_item(list, "Learning rates were tuned on runs far shorter than these, one number "
+        qk_report_item(list, "Learning rates were tuned on runs shorter than these, one number "
                              "per configuration; the best rate of a longer run may be lower.");
     else
         qk_report_item(list, "Learning rates were not tuned per configuration, and a learning rate "
                              "alone can move rank as much as a condition does.");
-    add_edges(w->r->chosen, list);
     qk_report_item(list, "Conditions share tokens, not time: Muon's step costs more than AdamW's.");
     qk_report_item(list, "Downstream tasks are at the edge of guessing for models of this size.");
 }
