@@ -13,17 +13,16 @@ static cJSON *mean_of_numbers(const cJSON *const *values, int count)
 {
     double sum = 0;
     for (int i = 0; i < count; i++)
-        sum += cJSON_IsNumber(values[i]) ? values[i]->valuedouble : NAN;
+        sum += qk_json_as_number(values[i]);
     return qk_json_number(sum / count);
 }
 
-/* Members of one array index or key of every value; NULL when one lacks it. */
-static const cJSON **members(const cJSON *const *values, int count, int index, const char *key)
+/* The member `key` of every value; NULL when one lacks it. */
+static const cJSON **members(const cJSON *const *values, int count, const char *key)
 {
     const cJSON **list = qk_alloc((size_t)count, sizeof *list);
     for (int i = 0; i < count; i++) {
-        list[i] = key != NULL ? cJSON_GetObjectItemCaseSensitive(values[i], key)
-                              : cJSON_GetArrayItem(values[i], index);
+        list[i] = cJSON_GetObjectItemCaseSensitive(values[i], key);
         if (list[i] == NULL) {
             free(list);
             return NULL;
@@ -66,7 +65,7 @@ static cJSON *mean_of_objects(const cJSON *const *values, int count, const char 
     const cJSON *member;
     cJSON_ArrayForEach(member, values[0])
     {
-        const cJSON **list = members(values, count, 0, member->string);
+        const cJSON **list = members(values, count, member->string);
         if (list == NULL) /* what not all runs have has no mean */
             continue;
         char label[256];
