@@ -190,29 +190,17 @@ static int open_corpus(const struct qk_tool *tool, const struct settings *s, str
     return bad;
 }
 
-/* A pipe is gone once it is read. */
-static bool is_lasting(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) != 0 || S_ISREG(st.st_mode);
-}
-
-static int note_file(struct qk_provenance *p, const char *path, struct qk_err *err)
-{
-    return is_lasting(path) ? qk_provenance_input(p, path, err) : 0;
-}
-
 /* The files that a --tokenizer argument stands for. */
 static int note_tokenizer(struct qk_provenance *p, const char *path, struct qk_err *err)
 {
     static const char *const names[] = {"tokenizer.json", "encoder.json", "vocab.bpe"};
     struct stat st;
     if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
-        return note_file(p, path, err);
+        return qk_provenance_input(p, path, err);
     for (int i = 0; i < 3; i++) {
         char *file = qk_format("%s/%s", path, names[i]);
         bool there = access(file, F_OK) == 0;
-        int bad = there ? note_file(p, file, err) : 0;
+        int bad = there ? qk_provenance_input(p, file, err) : 0;
         free(file);
         if (bad || (there && i == 0))
             return bad;
@@ -372,10 +360,9 @@ static int pack(struct qk_tool *tool, struct settings *s, const struct qk_tokeni
         return qk_fail(err, "%s: has no end-of-text token: name it with --eot, or use --no-eot",
                        s->tokenizer);
     for (size_t i = 0; i < given->count; i++)
-        if (is_lasting(given->at[i]))
-            qk_provenance_expect(&tool->provenance, given->at[i]);
+        qk_provenance_expect(&tool->provenance, given->at[i]);
     if ((s->tokenizer && note_tokenizer(&tool->provenance, s->tokenizer, err) != 0) ||
-        (s->probe_from && note_file(&tool->provenance, s->probe_from, err) != 0))
+        (s->probe_from && qk_provenance_input(&tool->provenance, s->probe_from, err) != 0))
         return -1;
     qk_progress_begin(&progress, "qk-tokpack", "documents", 0, 0, tool->quiet);
     int bad = qk_pack_write(&p, tool->out, &tool->provenance, err);

@@ -70,35 +70,56 @@ static bool is_blank(const char *s, size_t n)
     return true;
 }
 
+/* "\u0000": cJSON's texts would end there. */
+static bool escapes_zero(const char *text)
+{
+    const char *at = text;
+    while ((at = strchr(at, '\\')) != NULL && strncmp(at, "\\u0000", 6) != 0)
+        at += at[1] ? 2 : 1;
+    return at != NULL;
+}
+
+/* Line `number`, n bytes. */
+static cJSON *parse_line(const char *line, size_t n, int number, const char *path,
+                         struct qk_err *err)
+{
+    struct qk_buffer text = {0};
+    cJSON *value = NULL;
+    qk_buffer_add(&text, line, n);
+    if (memchr(line, '\0', n) || escapes_zero(text.at))
+        qk_fail(err, "%s: a zero byte in line %d", path, number);
+    else
+        value = parse(text.at, number, path, err);
+    qk_buffer_free(&text);
+    return value;
+}
+
+cJSON *qk_json_parse_lines(const struct qk_buffer *text, const char *path, struct qk_err *err)
+{
+    cJSON *array = cJSON_CreateArray();
+    const char *line = text->at, *end = line + text->size;
+    for (int number = 1; line < end; number++) {
+        const char *stop = memchr(line, '\n', (size_t)(end - line));
+        const size_t n = (size_t)((stop ? stop : end) - line);
+        cJSON *value = is_blank(line, n) ? NULL : parse_line(line, n, number, path, err);
+        if (!value && !is_blank(line, n)) {
+            cJSON_Delete(array);
+            return NULL;
+        }
+        if (value)
+            cJSON_AddItemToArray(array, value);
+        line += n + 1;
+    }
+    return array;
+}
+
 cJSON *qk_json_read_lines(const char *path, struct qk_err *err)
 {
-    struct qk_textfile *file = qk_text_open(path, err);
-    if (!file)
-        return NULL;
-    cJSON *array = cJSON_CreateArray();
-    const char *line;
-    size_t n;
-    int got, number = 0;
-    while ((got = qk_text_line(file, &line, &n, err)) > 0) {
-        number++;
-        if (is_blank(line, n))
-            continue;
-        char *text = qk_format("%.*s", (int)n, line);
-        cJSON *value = strlen(text) == n
-                           ? parse(text, number, path, err)
-                           : qk_fail_null(err, "%s: a zero byte in line %d", path, number);
-        free(text);
-        if (!value) {
-            got = -1;
-            break;
-        }
-        cJSON_AddItemToArray(array, value);
-    }
-    qk_text_close(file);
-    if (got < 0) {
-        cJSON_Delete(array);
-        return NULL;
-    }
+    struct qk_buffer text = {0};
+    cJSON *array = NULL;
+    if (qk_text_slurp(path, &text, err) == 0)
+        array = qk_json_parse_lines(&text, path, err);
+    qk_buffer_free(&text);
     return array;
 }
 

@@ -17,8 +17,11 @@ cJSON *qk_json_parse(const char *text, const char *where, struct qk_err *err);
 cJSON *qk_json_parse_bytes(const struct qk_buffer *text, const char *where, struct qk_err *err);
 /* Read a file ("-" is stdin). */
 cJSON *qk_json_read(const char *path, struct qk_err *err);
-/* Read a file of JSON lines into an array; blank lines are skipped. */
+/* Read a file of JSON lines into an array; blank lines are skipped.  A text with a zero byte in it
+ * ("\u0000") is refused. */
 cJSON *qk_json_read_lines(const char *path, struct qk_err *err);
+/* The same of what was read already. */
+cJSON *qk_json_parse_lines(const struct qk_buffer *text, const char *path, struct qk_err *err);
 
 /* Members that must be there and of that type. */
 int qk_json_text(const cJSON *object, const char *key, const char **value, const char *where,

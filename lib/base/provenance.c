@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/json.h"
 #include "base/outfile.h"
@@ -32,10 +33,18 @@ static int find(const struct qk_provenance *p, const char *path)
     return -1;
 }
 
+/* What is gone once it is read, as a pipe is, cannot be hashed before. */
+static bool is_passing(const char *path)
+{
+    struct stat st;
+    return strcmp(path, "-") == 0 ||
+           (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode));
+}
+
 void qk_provenance_expect(struct qk_provenance *p, const char *path)
 {
     qk_out_protect(path);
-    if (p->off || strcmp(path, "-") == 0 || find(p, path) >= 0)
+    if (p->off || is_passing(path) || find(p, path) >= 0)
         return;
     qk_strings_add(&p->paths, path);
     qk_strings_add(&p->hashes, "");
@@ -53,7 +62,7 @@ void qk_provenance_found(struct qk_provenance *p, const char *path, const char *
 int qk_provenance_input(struct qk_provenance *p, const char *path, struct qk_err *err)
 {
     qk_out_protect(path);
-    if (p->off || strcmp(path, "-") == 0 || find(p, path) >= 0)
+    if (p->off || is_passing(path) || find(p, path) >= 0)
         return 0;
     char hex[QK_SHA256_HEX];
     if (qk_sha256_file(path, hex, err) != 0)

@@ -29,7 +29,8 @@ void qk_provenance_begin(struct qk_provenance *p, const struct qk_command *comma
 void qk_provenance_free(struct qk_provenance *p);
 
 /* Hash an input file and note it, each path once, and keep it from being overwritten
- * (qk_out_protect, also when off) until the provenance is freed. */
+ * (qk_out_protect, also when off) until the provenance is freed.  Standard input and pipes are not
+ * noted: their hash would take what is to be read. */
 int qk_provenance_input(struct qk_provenance *p, const char *path, struct qk_err *err);
 
 /* The same for an input that is hashed while it is read: its place in the order now, its hash when

@@ -146,7 +146,26 @@ agrees() {
     "$make_input" checkpoint c.h5 "text:pruned=$(record 00 val)"
     run -0 qk-eval -q c.h5 --task loss --data t.h5 --split val
     "$make_input" checkpoint c.h5 "text:pruned={"
-    fails 1 "qk-eval: c.h5: malformed JSON at line 1" qk-eval -q c.h5 --task loss --data t.h5 -o out
+    fails 1 "qk-eval: c.h5: attribute 'pruned': malformed JSON at line 1" qk-eval -q c.h5 --task loss --data t.h5 -o out
+    "$make_input" checkpoint c.h5 "text:pruned=[]"
+    fails 1 "qk-eval: c.h5: attribute 'pruned': is not a JSON object" qk-eval -q c.h5 --task loss --data t.h5 -o out
+}
+
+@test "what is piped in counts as a whole, as does a file" {
+    qk-eval -q learned.h5 --task wikitext --data "$golden/wiki.raw" | jq -c '[.n, .value]' >file
+    for from in - /dev/stdin; do
+        cat "$golden/wiki.raw" | qk-eval -q learned.h5 --task wikitext --data $from | jq -c '[.n, .value]' >piped
+        cmp file piped
+        cat "$golden/lambada.jsonl" | qk-eval -q learned.h5 --task lambada --data $from >piped.json
+        jq -e '.n == 12 and (.provenance.inputs | length) == 1' piped.json
+    done
+    jq -R -s -c '{page: .}' "$golden/wiki.raw" >page.jsonl
+    qk-eval -q learned.h5 --task wikitext --data page.jsonl | jq -c '[.n, .value]' >file
+    qk-eval -q learned.h5 --task wikitext --data - <page.jsonl | jq -c '[.n, .value]' >piped
+    cmp file piped
+    { printf '\xef\xbb\xbf'; cat page.jsonl; } >mark.jsonl
+    qk-eval -q learned.h5 --task wikitext --data mark.jsonl | jq -c '[.n, .value]' >marked
+    cmp file marked
 }
 
 @test "what does not fit" {
@@ -168,6 +187,14 @@ agrees() {
     done
     fails 1 "qk-eval: $golden/hellaswag.jsonl: item 0: 7 examples are drawn for 6 shots, but there are 6" \
         qk-eval -q learned.h5 --task hellaswag --data "$golden/hellaswag.jsonl" --shots 6 -o out
+    printf '{"text": "a b"}\n{"text": "a\\u0000 b"}\n' >bad.jsonl
+    for task in lambada wikitext; do
+        fails 1 "qk-eval: bad.jsonl: a zero byte in line 2" qk-eval -q learned.h5 --task $task --data bad.jsonl -o out
+    done
+    printf '{"text": "a\\\\u0000 b"}\n' >good.jsonl
+    qk-eval -q learned.h5 --task lambada --data good.jsonl -o good.json
+    printf '{"text": "a b", }\n' >bad.jsonl
+    fails 1 "qk-eval: bad.jsonl: malformed JSON at line 1" qk-eval -q learned.h5 --task wikitext --data bad.jsonl -o out
     printf 'caf\xe9\n' >bad.raw
     fails 1 "qk-eval: bad.raw: is not valid UTF-8 (byte 4)" qk-eval -q learned.h5 --task wikitext --data bad.raw -o out
     cp "$golden/lambada.jsonl" l.jsonl

@@ -6,11 +6,10 @@
 #include "base/textfile.h"
 #include "study/eval/eval_items.h"
 #include "study/eval/wikitext.h"
-#include "study/text/jsonl.h"
 
 struct wikitext {
     const struct qk_task_plan *plan;
-    struct qk_buffer raw; /* the whole file, when it is no JSON */
+    struct qk_buffer raw; /* the whole file */
     cJSON *lines;
     struct qk_span *pages;
     int64_t count;
@@ -28,17 +27,16 @@ static void add_page(struct wikitext *w, size_t *capacity, struct qk_span page)
 static int read_lines(struct wikitext *w, struct qk_err *err)
 {
     size_t capacity = 0;
-    const cJSON **items = NULL;
-    int64_t count = 0;
+    const cJSON *each;
     int bad = 0;
-    w->lines = qk_read_items(w->plan->data, &items, &count, err);
-    for (int64_t i = 0; w->lines && !bad && i < count; i++) {
-        const char *page, *key = cJSON_HasObjectItem(items[i], "page") ? "page" : "text";
-        bad = qk_json_text(items[i], key, &page, w->plan->data, err);
+    w->lines = qk_json_parse_lines(&w->raw, w->plan->data, err);
+    cJSON_ArrayForEach(each, w->lines)
+    {
+        const char *page, *key = cJSON_HasObjectItem(each, "page") ? "page" : "text";
+        bad = bad || qk_json_text(each, key, &page, w->plan->data, err);
         if (!bad)
             add_page(w, &capacity, qk_span_of(page));
     }
-    free(items);
     return w->lines ? bad : -1;
 }
 
@@ -46,8 +44,6 @@ static int read_raw(struct wikitext *w, struct qk_err *err)
 {
     size_t capacity = 0, at = 0, bad;
     struct qk_span page;
-    if (qk_text_slurp(w->plan->data, &w->raw, err) != 0)
-        return -1;
     if ((bad = qk_utf8_check(w->raw.at, w->raw.size)) != 0)
         return qk_fail(err, "%s: is not valid UTF-8 (byte %zu)", w->plan->data, bad);
     w->line_ends = qk_wikitext_line_ends(&w->raw);
@@ -56,18 +52,21 @@ static int read_raw(struct wikitext *w, struct qk_err *err)
     return w->count > 0 ? 0 : qk_fail(err, "%s: holds no text", w->plan->data);
 }
 
-/* JSON lines are known by their first line. */
+/* JSON lines are known by how the first of them begins, so that one that is broken is no text. */
+static bool begins_as_json(const struct qk_buffer *text)
+{
+    const char *at = text->at;
+    at += strncmp(at, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    at += strspn(at, " \t\r\n");
+    const char next = *at == '{' ? at[1 + strspn(at + 1, " \t")] : '\0';
+    return next == '"' || next == '}';
+}
+
 static int read_pages(struct wikitext *w, struct qk_err *err)
 {
-    struct qk_textfile *file = qk_text_open(w->plan->data, err);
-    const char *line;
-    size_t n;
-    int got = file ? qk_text_peek(file, &line, &n, err) : -1;
-    const bool json = got == 1 && qk_jsonl_is_object(line, n);
-    qk_text_close(file);
-    if (got < 0)
+    if (qk_text_slurp(w->plan->data, &w->raw, err) != 0)
         return -1;
-    return json ? read_lines(w, err) : read_raw(w, err);
+    return begins_as_json(&w->raw) ? read_lines(w, err) : read_raw(w, err);
 }
 
 static int ask(void *self, int64_t item, struct qk_request **list, int64_t *count,
