@@ -11,6 +11,7 @@
 #include "compute/device.h"
 #include "study/eval/eval.h"
 #include "study/eval/eval_tasks.h"
+#include "study/measure/prune.h"
 
 struct settings {
     const char *task, *data, *split, *items, *tokenizer, *shots_data;
@@ -96,15 +97,11 @@ static int check_calibration(const struct bench *b, const cJSON *pruned, struct 
 /* The record qk-prune left in the checkpoint, into the result. */
 static int describe_cut(struct bench *b, const struct task *task, cJSON *result, struct qk_err *err)
 {
-    char *text;
-    if (!qk_h5_has_attr(b->checkpoint.file, "/", "pruned"))
-        return 0;
-    if (qk_h5_attr_text(b->checkpoint.file, "/", "pruned", &text, err) != 0)
+    cJSON *pruned;
+    if (qk_prune_record(&b->checkpoint, &pruned, b->path, err) != 0)
         return -1;
-    cJSON *pruned = qk_json_parse(text, b->path, err);
-    free(text);
     if (!pruned)
-        return -1;
+        return 0;
     cJSON_AddItemToObject(result, "pruned", pruned);
     return task->of_tokens ? check_calibration(b, pruned, err) : 0;
 }

@@ -57,7 +57,30 @@ loss() { qk-eval -q "$1" --task loss --data t.h5 | jq .value; }
     h5dump -a /pruned q.h5 | grep -F '"before":{"by":"gamma"'
 }
 
+@test "what calibrated a cut is told of svd alone, and scored on nothing it was made of" {
+    fails_on_val() { fails 1 "qk-eval: t.h5: split val calibrated the cut of $1, and what it loses there says nothing: evaluate another split" \
+        qk-eval -q $1 --task loss --data t.h5 --split val -o out; }
+    qk-prune -q c.h5 --by svd --fraction 0.5 --calib t.h5:val -o p.h5
+    fails_on_val p.h5
+    qk-eval -q p.h5 --task loss --data t.h5 --split test -o e.json
+    jq -e '.pruned.calibration.split == "val"' e.json
+    qk-prune -q p.h5 --by random --seed 1 --fraction 0.25 -o q.h5
+    fails_on_val q.h5
+    for by in gamma random random-subspace; do
+        qk-prune -q c.h5 --by $by --fraction 0.5 --calib t.h5:val -o p.h5
+        qk-eval -q p.h5 --task loss --data t.h5 --split val -o e.json
+        jq -e '.pruned | has("calibration") and .calibration == null' e.json
+    done
+}
+
 @test "what cannot be done is said" {
+    "$make_input" checkpoint b.h5 "text:pruned={"
+    fails 1 "qk-prune: b.h5: attribute 'pruned': malformed JSON at line 1" qk-prune b.h5 --by gamma --fraction 0.5 -o out
+    "$make_input" checkpoint b.h5 "text:pruned=[1]"
+    fails 1 "qk-prune: b.h5: attribute 'pruned': is not a JSON object" qk-prune b.h5 --by gamma --fraction 0.5 -o out
+    "$make_input" checkpoint b.h5 value:/weights/layers/0/wk=3e38
+    fails 1 "qk-prune: b.h5: layer 0, key head 0: the Gram matrix holds a number that is not finite" \
+        qk-prune -q b.h5 --by svd --fraction 0.5 --calib t.h5:val -o out
     fails 1 "qk-prune: t.h5: split test is for evaluation and cannot calibrate: take probe or val" \
         qk-prune c.h5 --by svd --fraction 0.5 --calib t.h5:test -o out
     fails 1 "qk-prune: t.h5: there is no split 'nosuch'" \

@@ -143,11 +143,11 @@ static int calibrate(struct surgery *s, struct qk_err *err)
 {
     struct qk_prune *p = s->p;
     struct batch b = {0};
-    if (!p->calib)
+    if (p->by != QK_CUT_SVD)
         return 0;
     if (qk_sha256_file(p->calib, s->calib_sha256, err) != 0)
         return -1;
-    if (p->by != QK_CUT_SVD || s->removed == 0)
+    if (s->removed == 0)
         return 0;
     struct qk_device *d = NULL;
     int bad = read_batch(&b, s, err);
@@ -178,6 +178,8 @@ static int least_directions(double *v, const struct surgery *s, int layer, int64
     struct qk_spectrum spectrum;
     double *all = qk_alloc((size_t)(d * d), sizeof *all);
     int bad = qk_spectrum_of_gram(&spectrum, all, gram, d, err);
+    if (bad)
+        qk_fail_in(err, "%s: layer %d, key head %lld: ", s->p->from, layer, (long long)head);
     for (int i = 0; !bad && i < s->removed; i++)
         for (int j = 0; j < d; j++)
             v[i * d + j] = all[j * d + d - s->removed + i];
@@ -344,10 +346,47 @@ static cJSON *layers_json(const struct surgery *s)
     return list;
 }
 
+int qk_prune_record(struct qk_checkpoint *c, cJSON **record, const char *path, struct qk_err *err)
+{
+    char *text;
+    *record = NULL;
+    if (!qk_h5_has_attr(c->file, "/", "pruned"))
+        return 0;
+    if (qk_h5_attr_text(c->file, "/", "pruned", &text, err) != 0)
+        return -1;
+    char *where = qk_format("%s: attribute 'pruned'", path);
+    *record = qk_json_parse(text, where, err);
+    int bad = *record ? 0 : -1;
+    if (!bad && !cJSON_IsObject(*record)) {
+        bad = qk_fail(err, "%s: is not a JSON object", where);
+        cJSON_Delete(*record);
+        *record = NULL;
+    }
+    free(where);
+    free(text);
+    return bad;
+}
+
+static cJSON *calibration_json(const struct surgery *s)
+{
+    if (s->p->by != QK_CUT_SVD)
+        return cJSON_CreateNull();
+    cJSON *calib = cJSON_CreateObject();
+    cJSON_AddStringToObject(calib, "path", s->p->calib);
+    cJSON_AddStringToObject(calib, "sha256", s->calib_sha256);
+    cJSON_AddStringToObject(calib, "split", s->p->split);
+    qk_json_add_number(calib, "rows", (double)s->keys.rows);
+    return calib;
+}
+
 /* What was done, and what had been done before. */
-static int put_record(const struct surgery *s, struct qk_h5 *to, struct qk_err *err)
+static int put_record(struct surgery *s, struct qk_h5 *to, struct qk_err *err)
 {
     const struct qk_prune *p = s->p;
+    const bool random = p->by == QK_CUT_RANDOM || p->by == QK_CUT_RANDOM_SUBSPACE;
+    cJSON *before;
+    if (qk_prune_record(&s->from, &before, p->from, err) != 0)
+        return -1;
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "by", names[p->by]);
     qk_json_add_number(json, "fraction", p->fraction);
@@ -355,29 +394,13 @@ static int put_record(const struct surgery *s, struct qk_h5 *to, struct qk_err *
     qk_json_add_number(json, "kept_rank", s->hd - s->removed);
     cJSON_AddStringToObject(json, "where", cuts_gain(s) ? "k_norm" : "wk");
     cJSON_AddItemToObject(json, "layers", layers_json(s));
-    const bool random = p->by == QK_CUT_RANDOM || p->by == QK_CUT_RANDOM_SUBSPACE;
     cJSON_AddItemToObject(json, "seed",
                           random ? cJSON_CreateNumber((double)p->seed) : cJSON_CreateNull());
-    if (p->calib) {
-        cJSON *calib = cJSON_AddObjectToObject(json, "calibration");
-        cJSON_AddStringToObject(calib, "path", p->calib);
-        cJSON_AddStringToObject(calib, "sha256", s->calib_sha256);
-        cJSON_AddStringToObject(calib, "split", p->split);
-        qk_json_add_number(calib, "rows", (double)s->keys.rows);
-    } else {
-        cJSON_AddNullToObject(json, "calibration");
-    }
-    char *before = NULL, *text;
-    if (qk_h5_has_attr(s->from.file, "/", "pruned") &&
-        qk_h5_attr_text(s->from.file, "/", "pruned", &before, err) != 0) {
-        cJSON_Delete(json);
-        return -1;
-    }
+    cJSON_AddItemToObject(json, "calibration", calibration_json(s));
     if (before)
-        cJSON_AddItemToObject(json, "before", cJSON_Parse(before));
-    text = cJSON_PrintUnformatted(json);
+        cJSON_AddItemToObject(json, "before", before);
+    char *text = cJSON_PrintUnformatted(json);
     const int bad = qk_h5_put_text(to, "/", "pruned", text, err);
-    free(before);
     free(text);
     cJSON_Delete(json);
     return bad;

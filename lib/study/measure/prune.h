@@ -24,8 +24,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/json.h"
 #include "base/progress.h"
 #include "base/provenance.h"
+#include "model/checkpoint.h"
 
 enum qk_cut { QK_CUT_SVD, QK_CUT_GAMMA, QK_CUT_RANDOM, QK_CUT_RANDOM_SUBSPACE };
 #define QK_CUT_NAMES "svd|gamma|random|random-subspace"
@@ -49,5 +51,9 @@ enum { QK_CALIB_ROWS = 16384 };
 
 /* A split that evaluation is meant for (test) is refused as calibration. */
 int qk_prune_run(struct qk_prune *p, struct qk_err *err);
+
+/* What was cut out of a checkpoint already, an object to be deleted; NULL when nothing was.  `path`
+ * names the checkpoint in errors. */
+int qk_prune_record(struct qk_checkpoint *c, cJSON **record, const char *path, struct qk_err *err);
 
 #endif
