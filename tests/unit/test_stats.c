@@ -97,6 +97,17 @@ static void paired_differences_follow_the_formulas(void **state)
     assert_close(s.p_tost, 1 - qk_stats_t_cdf((1 - 2.5) / s.se, 3), 1e-12);
 }
 
+/* Far out in the tail, beside scipy.stats.ttest_1samp: 1 minus the CDF would be 0 there. */
+static void small_probabilities(void **state)
+{
+    (void)state;
+    const double d[] = {1, 1.000001, 0.999999, 1.0000005, 0.9999995, 1.000002, 0.999998, 1.0000015};
+    struct qk_paired s;
+    qk_stats_paired(&s, d, 8, 2.0);
+    assert_close(s.p_t / 1.3756145082242998e-42, 1, 1e-6);
+    assert_close(s.p_tost / 6.8780905960856065e-43, 1, 1e-6);
+}
+
 static enum qk_equivalence outcome(double a, double b, double c)
 {
     const double d[] = {a, b, c};
@@ -154,6 +165,7 @@ int main(void)
         cmocka_unit_test(sign_flips_are_counted_exactly),
         cmocka_unit_test(holm_steps_down),
         cmocka_unit_test(paired_differences_follow_the_formulas),
+        cmocka_unit_test(small_probabilities),
         cmocka_unit_test(three_outcomes),
         cmocka_unit_test(one_pair_has_no_variance),
         cmocka_unit_test(correlation_and_slope),

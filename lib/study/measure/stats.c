@@ -187,7 +187,7 @@ static enum qk_equivalence equivalence_of(double low, double high, double margin
 static double upper_tail(double x, double se, double df)
 {
     if (se > 0)
-        return 1 - qk_stats_t_cdf(x / se, df);
+        return qk_stats_t_cdf(-x / se, df);
     return x > 0 ? 0 : x < 0 ? 1 : 0.5;
 }
 
