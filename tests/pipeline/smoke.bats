@@ -196,6 +196,29 @@ EOF
     [[ $output == *"C/seed-1"*" ok"* ]]
 }
 
+@test "make health sets a run beside others with its optimiser" {
+    logs() { # STUDY: RUN OPTIMIZER LOSS...
+        local root=$BATS_TEST_TMPDIR/$1/study/mini
+        shift
+        while [ $# -gt 0 ]; do
+            mkdir -p "$root/$1"
+            echo "optimizer=$2 seed=1" >"$root/$1/params"
+            for s in $(seq 1 40); do echo "{\"step\":$s,\"loss\":$([ "$s" -lt 20 ] && echo 9 || echo "$3"),\"grad_norm\":$((s % 7 + 1))}"; done >"$root/$1/log-01.jsonl"
+            shift 3
+        done
+    }
+    logs apart A/seed-1 muon+adamw 4.0 A/seed-2 muon+adamw 4.1 B/seed-1 muon+adamw 4.1 B/seed-2 adamw 5.5
+    make health RUNS="$BATS_TEST_TMPDIR/apart"
+    logs out A/seed-1 adamw 4.0 A/seed-2 adamw 4.1 A/seed-3 adamw 4.0 A/seed-4 adamw 5.5
+    run make health RUNS="$BATS_TEST_TMPDIR/out"
+    [ "$status" -ne 0 ]
+    [ "$(grep -c 'STANDS OUT' <<<"$output")" -eq 1 ]
+    [[ $output == *"A/seed-4 "*"1.8x  STANDS OUT"* ]] # 7 against a median of 4
+    mkdir "$BATS_TEST_TMPDIR/out/study/mini/A/seed-5"
+    run make health RUNS="$BATS_TEST_TMPDIR/out"
+    [[ $output == *"A/seed-5 "*" 0 "*"no steps yet"* ]]
+}
+
 @test "a keys dump that is gone: the rule says where it came from" {
     mv "$ROOT/NoQK/seed-42/keys/keys-000000001280.h5" "$BATS_TEST_TMPDIR/away"
     rm "$ROOT/NoQK/seed-42/probe.jsonl"
