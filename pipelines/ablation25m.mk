@@ -19,6 +19,7 @@ SEEDS ?= 42
 SITE := post_rope
 ENDS := combined.json surgery.json verdict.json table.txt report.md report.html
 WITH := surgery.json
+ONCE := yes
 TABLES := conditions contrasts surgery
 
 END_full := 25M

@@ -141,6 +141,16 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
     for run in pilot500k/smoke/QK ablation25m/smoke/C2 sweep20m/smoke/Muon-0.012 main300m/smoke/Muon_QK; do [[ $output == *"$run/seed-42"* ]]; done
 }
 
+@test "simple and complex text that does not last is said, with the scores that parted them" {
+    run study pipelines/ablation25m CONDITIONS=C1 TOKENS=4K RUNS="$BATS_TEST_TMPDIR/runs"
+    [ "$status" -eq 0 ]
+    root=$BATS_TEST_TMPDIR/runs/ablation25m/smoke
+    tokens=$(awk '$1 == "train" { print $2 }' "$root/tokens-simple.txt")
+    [[ $output == *"make: $root/tokens-simple.h5: runs of 4000 tokens see its $tokens more than once"* ]]
+    [[ $output != *"/tokens.h5: runs of"* ]]
+    grep -q '^score_deciles' "$root/tokens-simple.txt"
+}
+
 @test "some conditions of a study are measured, not judged; what is missing is named" {
     for study in "pilot500k CONDITIONS=NoQK without QK" "causal50m CONDITIONS=QK without QK_frozen NoQK" \
         "ablation25m CONDITIONS=C2 without A1 A2 B1 B2 C1" "main300m CONDITIONS=Muon without AdamW AdamW_QK Muon_QK"; do
