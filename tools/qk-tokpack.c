@@ -143,6 +143,8 @@ static void check_settings(const struct qk_tool *tool, struct settings *s)
     if (words && s->filter)
         qk_tool_misuse(tool, "--filter is for packs, not for --%s",
                        s->encode ? "encode" : "decode");
+    if (!s->filter && strcmp(s->rule, "original") == 0)
+        qk_tool_misuse(tool, "--filter-rule needs --filter");
     if (words && (s->wish_count || s->probe_from))
         qk_tool_misuse(tool, "--%s makes no splits and no probe batch",
                        s->encode ? "encode" : "decode");
@@ -311,6 +313,10 @@ static int start_filter(const struct qk_tool *tool, const struct settings *s,
             ? qk_complexity_learn_original(c, corpus, simple, seed, err)
             : qk_complexity_learn(c, corpus, simple, s->memory / 8, seed, err))
         return -1;
+    if (c->kept == 0)
+        return qk_fail(err,
+                       "--filter %s would keep none of %" PRId64 " documents: scores are %g to %g",
+                       s->filter, c->documents, c->quantiles[0], c->quantiles[10]);
     corpus->keeps = qk_complexity_keeps;
     corpus->keeps_context = c;
     if (!tool->quiet)

@@ -219,6 +219,9 @@ document() { # FILE SPLIT I: its ids, without the end-of-text token
     printf '{"text":"%s"}\n' 'it is so and he is so too' 'an average sentence has words like these' 'the hypothesis of quantum analysis' >rule.jsonl
     qk-tokpack --tokenizer tok.json --filter complex --filter-rule original rule.jsonl -o r.h5 >summary
     [ "$(head -n 1 summary)" = "$(printf 'filter\tcomplex\t1 of 3 documents, score >= 7.0000')" ]
+    fails 1 "qk-tokpack: --filter complex would keep none of 3 documents: scores are 1 to 2" \
+        qk-tokpack --tokenizer tok.json --filter complex --filter-rule original -o out <<<$'a b\n\n\nc d ee e\n\n\nff gg'
+    fails 2 "qk-tokpack: --filter-rule needs --filter" qk-tokpack --tokenizer tok.json --filter-rule original few.jsonl -o out
     fails 2 "qk-tokpack: --filter: 'hard' is not one of simple|complex" qk-tokpack --tokenizer tok.json --filter hard few.jsonl -o out
     fails 2 "qk-tokpack: --filter is for packs, not for --encode" qk-tokpack --tokenizer tok.json --filter simple --encode few.jsonl
 }
