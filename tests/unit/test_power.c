@@ -1,5 +1,6 @@
 #include "causal.h"
 
+#include "study/judge/judging.h"
 #include "study/judge/power.h"
 
 /* scipy 1.17.1, scipy.stats.nct.cdf(t, df, nc) */
@@ -87,6 +88,41 @@ static void a_study_is_told_what_it_needs(void **state)
     qk_combined_free(&c);
 }
 
+/* One run has no validation loss at its end: all are taken where every run has one. */
+static void losses_of_one_point_are_paired(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    struct qk_combined c;
+    const double none[2] = {0, 0}, apart[2] = {0.5, -0.5};
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddItemToObject(json, "A", causal_condition(0, apart, 2));
+    cJSON_AddItemToObject(json, "B", causal_condition(1, none, 2));
+    assert_works(qk_combined_parse(&c, json, "f", &err));
+    struct qk_results *run = &c.at[0].seeds[1];
+    const int before = run->points - 2;
+    run->val_loss[run->points - 1] = NAN;
+    c.at[1].seeds[0].val_loss[before] = 3;
+    assert_int_equal(qk_condition_last_val(&c.at[0], &c.at[1]), before);
+    double d[2];
+    for (int s = 0; s < 2; s++)
+        d[s] = c.at[0].seeds[s].val_loss[before] - c.at[1].seeds[s].val_loss[before];
+    cJSON *power = qk_power_json(&c, 1, 0.005, &err);
+    const cJSON *pair = cJSON_GetObjectItem(cJSON_GetObjectItem(power, "pairs"), "A-B");
+    assert_close(qk_json_find_number(cJSON_GetObjectItem(pair, "val_loss"), "mean"),
+                 (d[0] + d[1]) / 2, 1e-12);
+    struct qk_difference difference;
+    qk_difference_take(&difference, &c.at[0], &c.at[1]);
+    assert_true(difference.loss_is_val);
+    assert_close(difference.loss.mean, (d[0] + d[1]) / 2, 1e-12);
+    cJSON_Delete(power);
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j <= before + 1; j++)
+            c.at[i].seeds[0].val_loss[j] = NAN;
+    assert_int_equal(qk_condition_last_val(&c.at[0], &c.at[1]), -1);
+    qk_combined_free(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -94,6 +130,7 @@ int main(void)
         cmocka_unit_test(power_of_the_paired_t_test_equals_statsmodels),
         cmocka_unit_test(seeds_needed_are_the_next_whole_number),
         cmocka_unit_test(power_of_equivalence_equals_scipy),
+        cmocka_unit_test(losses_of_one_point_are_paired),
         cmocka_unit_test(a_study_is_told_what_it_needs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,13 +13,14 @@
 
 enum endpoint { PR, LOSS, TRAIN, QUERY, FORM };
 
-static double endpoint_of(const struct qk_results *r, enum endpoint which)
+/* `val`: the point of the validation loss, -1 for none. */
+static double endpoint_of(const struct qk_results *r, enum endpoint which, int val)
 {
     switch (which) {
     case PR:
         return r->mean_pr[r->points - 1];
     case LOSS:
-        return qk_results_end(r, r->val_loss);
+        return val < 0 ? NAN : r->val_loss[val];
     case TRAIN:
         return r->loss[r->points - 1];
     case QUERY:
@@ -34,8 +35,9 @@ static void pair(struct qk_paired *s, const struct qk_condition *plus,
                  const struct qk_condition *minus, enum endpoint which, double margin)
 {
     double *d = qk_alloc((size_t)plus->n_seeds, sizeof *d);
+    const int val = qk_condition_last_val(plus, minus);
     for (int i = 0; i < plus->n_seeds; i++)
-        d[i] = endpoint_of(&plus->seeds[i], which) - endpoint_of(&minus->seeds[i], which);
+        d[i] = endpoint_of(&plus->seeds[i], which, val) - endpoint_of(&minus->seeds[i], which, val);
     qk_stats_paired(s, d, plus->n_seeds, margin);
     free(d);
 }

@@ -145,12 +145,12 @@ static cJSON *needed_json(const double *d, int n, double effect, double margin)
 static cJSON *pair_json(const struct qk_condition *a, const struct qk_condition *b,
                         double effect_pr, double effect_loss)
 {
-    const int n = a->n_seeds;
+    const int n = a->n_seeds, val = qk_condition_last_val(a, b);
     double *pr = qk_alloc((size_t)n, sizeof *pr), *loss = qk_alloc((size_t)n, sizeof *loss);
     for (int i = 0; i < n; i++) {
         const struct qk_results *x = &a->seeds[i], *y = &b->seeds[i];
         pr[i] = x->mean_pr[x->points - 1] - y->mean_pr[y->points - 1];
-        loss[i] = qk_results_end(x, x->val_loss) - qk_results_end(y, y->val_loss);
+        loss[i] = val < 0 ? NAN : x->val_loss[val] - y->val_loss[val];
     }
     cJSON *o = cJSON_CreateObject();
     cJSON_AddItemToObject(o, "pr", needed_json(pr, n, effect_pr, 1.0));

@@ -234,6 +234,22 @@ double qk_results_end(const struct qk_results *r, const double *series)
     return i < 0 ? NAN : series[i];
 }
 
+static bool all_have_val(const struct qk_condition *c, int point)
+{
+    bool all = true;
+    for (int s = 0; s < c->n_seeds; s++)
+        all = all && point < c->seeds[s].points && !isnan(c->seeds[s].val_loss[point]);
+    return all;
+}
+
+int qk_condition_last_val(const struct qk_condition *a, const struct qk_condition *b)
+{
+    int point = a->seeds[0].points - 1;
+    while (point >= 0 && !(all_have_val(a, point) && all_have_val(b, point)))
+        point--;
+    return point;
+}
+
 double qk_results_eval(const struct qk_results *r, const char *name)
 {
     const cJSON *evals = cJSON_GetObjectItemCaseSensitive(r->json, "evals");

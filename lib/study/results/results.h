@@ -63,6 +63,10 @@ struct qk_condition {
     int n_seeds;
 };
 
+/* The last point at which every run of both has a validation loss, -1 for none: losses of different
+ * points make no pair. */
+int qk_condition_last_val(const struct qk_condition *a, const struct qk_condition *b);
+
 enum { QK_MOST_CONDITIONS = 26 };
 
 struct qk_combined {
