@@ -181,7 +181,7 @@ figures() {
     grep -q '^!\[.*\](figures/1_loss.png)$' report.md
     "${made[@]}" --format html -o report.html
     [ "$(grep -c '<svg' report.html)" -eq 5 ]
-    ! grep -qE 'src=|<script|<link|@import' report.html
+    [ "$(grep -cE 'src=|<script|<link|@import' report.html)" -eq 0 ]
     grep -q 'sha256\|SHA-256' report.html
 }
 
@@ -377,7 +377,7 @@ reported() {
     qk-aggregate report --study "$study" --verdict v.json --figures figures "$@" -o report.md
     qk-aggregate lint report.md
     qk-aggregate report --study "$study" --verdict v.json --figures figures "$@" --format html -o report.html
-    ! grep -qE 'src=|<script|<link|@import' report.html
+    [ "$(grep -cE 'src=|<script|<link|@import' report.html)" -eq 0 ]
     [ "$(grep -c '<svg' report.html)" -eq "$(grep -c '^!\[' report.md)" ]
     [ "$(grep -c '^# ' report.md)" -eq 1 ]
 }

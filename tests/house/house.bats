@@ -63,6 +63,14 @@ plant() { # PATH TEXT
     [ "$status" -eq 1 ]
 }
 
+@test "a ! that no test fails by is found; as the last line, or before ||, it counts" {
+    plant tests/cli/planted.bats $'@test "x" {\n    ! true\n    true\n}'
+    [ "$status" -eq 1 ]
+    [[ $output == *"tests/cli/planted.bats:2: bats does not fail"* ]]
+    plant tests/cli/planted.bats $'@test "x" {\n    ! false || skip\n    ! false\n}'
+    [ "$status" -eq 0 ]
+}
+
 @test "a strange name at the top is found" {
     plant notes.txt 'hello'
     [ "$status" -eq 1 ]
