@@ -77,8 +77,8 @@ static void say_time(struct qk_judging *j, const struct qk_results *r)
                  f.intervals, f.r);
     if (f.whole > 0)
         qk_judging_say(j, "time",
-                       "In A1 mean PR falls by %.2f in all, steepest by %.2f between %s and "
-                       "%s tokens, %.0f %% of it: %s%s",
+                       "In A1 mean PR falls by %.2f in all, steepest by %.2f between %s and %s "
+                       "tokens, %.0f %% of it: %s%s",
                        f.whole, f.size, qk_tokens_text(f.from, from), qk_tokens_text(f.to, to),
                        100 * f.share, f.share > 0.5 ? "a sudden fall" : "a gradual fall", with);
     else
@@ -276,16 +276,16 @@ static void say_claims(struct qk_judging *j, const struct qk_condition *const *a
                         (moves(&d[OPTIMIZER]) || moves(&d[OPTIMIZER_PLAIN])) + moves(&d[DATA]);
     const struct fall with = fall_of(&at[A1]->mean), without = fall_of(&at[A2]->mean);
     const struct fall adamw = fall_of(&at[B1]->mean);
-    qk_judging_say(j, "claim_joint",
-                   "Of normalisation (%+.2f under Muon, %+.2f under AdamW), optimiser (%+.2f with "
-                   "QK-Norm, %+.2f without) and data (%+.2f), %d move mean PR by 1.0 or more: the "
-                   "loss of rank is %s",
-                   d[NORM].pr.mean, d[NORM_ADAMW].pr.mean, d[OPTIMIZER].pr.mean,
-                   d[OPTIMIZER_PLAIN].pr.mean, d[DATA].pr.mean, factors,
-                   factors == 3   ? "determined by all three"
-                   : factors == 0 ? "determined by none of them"
-                   : factors == 1 ? "determined by one of them"
-                                  : "determined by two of them, not by all");
+    qk_judging_say(
+        j, "claim_joint",
+        "Of normalisation (%+.2f under Muon, %+.2f under AdamW), optimiser (%+.2f with QK-Norm, "
+        "%+.2f without) and data (%+.2f), %d move mean PR by 1.0 or more: the loss of rank is %s",
+        d[NORM].pr.mean, d[NORM_ADAMW].pr.mean, d[OPTIMIZER].pr.mean, d[OPTIMIZER_PLAIN].pr.mean,
+        d[DATA].pr.mean, factors,
+        factors == 3   ? "determined by all three"
+        : factors == 0 ? "determined by none of them"
+        : factors == 1 ? "determined by one of them"
+                       : "determined by two of them, not by all");
     qk_judging_say(j, "claim_accelerates",
                    "The steepest fall of mean PR is %.2f with QK-Norm (A1) and %.2f without (A2), "
                    "the whole fall %.2f and %.2f: QK-Norm %s",
@@ -294,14 +294,13 @@ static void say_claims(struct qk_judging *j, const struct qk_condition *const *a
                    : without.size - with.size >= QK_TOLERANCE_PR
                        ? "slows the fall"
                        : "does not change its pace by 1.0");
-    qk_judging_say(
-        j, "claim_spectrum",
-        "Muon's keys fall by %.2f PR in all and AdamW's by %.2f (both with QK-Norm), and "
-        "end %+.2f apart: the spectral evolution %s",
-        with.whole, adamw.whole, d[OPTIMIZER].pr.mean,
-        moves(&d[OPTIMIZER]) || fabs(with.whole - adamw.whole) >= QK_TOLERANCE_PR
-            ? "differs"
-            : "does not differ by 1.0");
+    qk_judging_say(j, "claim_spectrum",
+                   "Muon's keys fall by %.2f PR in all and AdamW's by %.2f (both with QK-Norm), "
+                   "and end %+.2f apart: the spectral evolution %s",
+                   with.whole, adamw.whole, d[OPTIMIZER].pr.mean,
+                   moves(&d[OPTIMIZER]) || fabs(with.whole - adamw.whole) >= QK_TOLERANCE_PR
+                       ? "differs"
+                       : "does not differ by 1.0");
     qk_judging_say(j, "claim_adaptive", "C2 − C1 = %+.2f PR, mean size over layers %.2f: %s",
                    d[DATA].pr.mean, d[DATA].layer_abs, data_words(&d[DATA]));
     if (j->e->surgery != NULL) {
@@ -367,9 +366,9 @@ cJSON *qk_judge_ablation(const struct qk_evidence *e, struct qk_err *err)
     qk_judging_start(&j, e, at[0]->n_seeds);
     qk_judging_numbers(&j, d, CONTRASTS);
     say_all(&j, at, d);
-    qk_judging_caveat(&j, "Learning rates here are the original's, not tuned per condition: "
-                          "rank moves with the rate, so Muon against AdamW is a comparison of two "
-                          "recipes.");
+    qk_judging_caveat(&j,
+                      "Learning rates here are the original's, not tuned per condition: rank moves "
+                      "with the rate, so Muon against AdamW is a comparison of two recipes.");
     qk_judging_caveat(&j, "A cut of W_k before RMSNorm and a cut of the gain behind it are not the "
                           "same dose: each is set beside random cuts at its own place.");
     const char *outcome = qk_words_for(outcomes, 4, qk_difference_is(&d[NORM]), "?");

@@ -11,13 +11,12 @@ static const char *const rule =
     "Tolerance: the larger of the spread between seeds (the largest of most minus least within a "
     "configuration) and 0.005 nats or 1 PR; validation loss and mean PR at the last point. A: Muon "
     "without QK-Norm best on loss and on PR. B: best on PR only. C: AdamW with QK-Norm best on "
-    "loss "
-    "though its PR is below the highest. Best: ahead of every other by more than the tolerance. D: "
-    "the seeds, each taken alone, point to different scenarios, or their spread is as large as the "
-    "whole range of the configurations in loss and in PR. Else none of these. Reversal: does the "
-    "difference in loss that QK-Norm makes at 1 M tokens (a three-hundredth of a shorter run) "
-    "change sign by the end, both beyond the tolerance? From two seeds: paired differences, exact "
-    "sign-flip p, Holm over the four contrasts, equivalence against ±1 PR.";
+    "loss though its PR is below the highest. Best: ahead of every other by more than the "
+    "tolerance. D: the seeds, each taken alone, point to different scenarios, or their spread is "
+    "as large as the whole range of the configurations in loss and in PR. Else none of these. "
+    "Reversal: does the difference in loss that QK-Norm makes at 1 M tokens (a three-hundredth of "
+    "a shorter run) change sign by the end, both beyond the tolerance? From two seeds: paired "
+    "differences, exact sign-flip p, Holm over the four contrasts, equivalence against ±1 PR.";
 
 enum { ADAMW, ADAMW_QK, MUON, MUON_QK, NAMES };
 enum { NORM_ADAMW, NORM_MUON, OPTIMIZER, HEADLINE, CONTRASTS };
@@ -204,8 +203,8 @@ static void say_scenario(struct qk_judging *j, const struct outcome *o)
 {
     char *words = scenario_words(o);
     qk_judging_say(j, "scenario",
-                   "%s (Muon %.4f nats at PR %.2f, Muon+QK %.4f at %.2f, AdamW %.4f at "
-                   "%.2f, AdamW+QK %.4f at %.2f; tolerance %.4f nats and %.2f PR)",
+                   "%s (Muon %.4f nats at PR %.2f, Muon+QK %.4f at %.2f, AdamW %.4f at %.2f, "
+                   "AdamW+QK %.4f at %.2f; tolerance %.4f nats and %.2f PR)",
                    words, o->loss[MUON], o->pr[MUON], o->loss[MUON_QK], o->pr[MUON_QK],
                    o->loss[ADAMW], o->pr[ADAMW], o->loss[ADAMW_QK], o->pr[ADAMW_QK],
                    o->tolerance.loss, o->tolerance.pr);
@@ -213,9 +212,8 @@ static void say_scenario(struct qk_judging *j, const struct outcome *o)
     if (j->n_seeds > 1)
         qk_judging_say(
             j, "tolerance",
-            "Between %d seeds the largest spread within a configuration is %.4f nats and "
-            "%.2f PR, so the tolerances are %.4f nats and %.2f PR; the seeds, each taken "
-            "alone, %s",
+            "Between %d seeds the largest spread within a configuration is %.4f nats and %.2f PR, "
+            "so the tolerances are %.4f nats and %.2f PR; the seeds, each taken alone, %s",
             j->n_seeds, o->tolerance.loss_spread, o->tolerance.pr_spread, o->tolerance.loss,
             o->tolerance.pr,
             o->disagree ? "point to different scenarios" : "point to one scenario");
@@ -278,11 +276,10 @@ static void say_downstream(struct qk_judging *j, const struct qk_condition *cons
                              tasks[t][1], v[ADAMW], v[ADAMW_QK], v[MUON], v[MUON_QK]);
     }
     if (text.size > 0)
-        qk_judging_say(
-            j, "downstream",
-            "Downstream, AdamW / AdamW+QK / Muon / Muon+QK: %s; at this size differences "
-            "of less than two standard errors are to be expected",
-            text.at);
+        qk_judging_say(j, "downstream",
+                       "Downstream, AdamW / AdamW+QK / Muon / Muon+QK: %s; at this size "
+                       "differences of less than two standard errors are to be expected",
+                       text.at);
     qk_buffer_free(&text);
 }
 
@@ -364,10 +361,10 @@ static void rate_caveats(struct qk_judging *j, const struct qk_condition *const 
         char text[QK_CONDITION_NAME];
         const cJSON *c = cJSON_GetObjectItemCaseSensitive(j->e->chosen, at[i]->name);
         if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c, "edge")))
-            qk_judging_caveat(j,
-                              "The rate of %s was best at the edge of its grid: it may not be "
-                              "the best there is.",
-                              qk_condition_label(at[i]->name, text));
+            qk_judging_caveat(
+                j,
+                "The rate of %s was best at the edge of its grid: it may not be the best there is.",
+                qk_condition_label(at[i]->name, text));
         if (c == NULL)
             qk_judging_caveat(j, "No rate was chosen for %s.",
                               qk_condition_label(at[i]->name, text));

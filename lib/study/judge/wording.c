@@ -18,15 +18,15 @@ static double diff(const struct qk_verdict *v, int which)
 static void say_pattern(struct qk_judging *j, const struct qk_verdict *v)
 {
     char tokens[32];
-    qk_judging_say(
-        j, "pattern",
-        "After %s tokens mean key PR (%s) differs by A−B = %+.2f, B−C = %+.2f, A−C = %+.2f; at "
-        "tolerance %.1f the pattern is %s: %s%s",
-        qk_tokens_text(v->tokens, tokens), v->site, diff(v, QK_AB), diff(v, QK_BC), diff(v, QK_AC),
-        v->tolerance, qk_pattern_label(v->pattern), qk_pattern_meaning(v->pattern),
-        v->n_seeds < 2 || qk_verdict_settled(v)
-            ? ""
-            : ", by the means alone: the equivalence tests leave it open");
+    qk_judging_say(j, "pattern",
+                   "After %s tokens mean key PR (%s) differs by A−B = %+.2f, B−C = %+.2f, A−C = "
+                   "%+.2f; at tolerance %.1f the pattern is %s: %s%s",
+                   qk_tokens_text(v->tokens, tokens), v->site, diff(v, QK_AB), diff(v, QK_BC),
+                   diff(v, QK_AC), v->tolerance, qk_pattern_label(v->pattern),
+                   qk_pattern_meaning(v->pattern),
+                   v->n_seeds < 2 || qk_verdict_settled(v)
+                       ? ""
+                       : ", by the means alone: the equivalence tests leave it open");
 }
 
 static void say_kill(struct qk_judging *j, const struct qk_verdict *v)
@@ -45,14 +45,13 @@ static void say_one_contrast(struct qk_judging *j, const struct qk_verdict *v, c
                              const struct qk_contrast *k)
 {
     const struct qk_paired *s = &k->pr;
-    qk_judging_say(
-        j, key,
-        "%c−%c over %d seeds: %+.2f PR, 95 %% t interval [%.2f, %.2f], 90 %% [%.2f, %.2f] against "
-        "±%.1f: %s; exact sign-flip p = %.3f (the least possible is %.3f), Holm-adjusted over "
-        "three "
-        "contrasts %.3f",
-        k->plus, k->minus, s->n, s->mean, s->low95, s->high95, s->low90, s->high90, v->tolerance,
-        qk_stats_equivalence_name(s->equivalence), s->p_flip, ldexp(2, -s->n), k->p_holm);
+    qk_judging_say(j, key,
+                   "%c−%c over %d seeds: %+.2f PR, 95 %% t interval [%.2f, %.2f], 90 %% [%.2f, "
+                   "%.2f] against ±%.1f: %s; exact sign-flip p = %.3f (the least possible is "
+                   "%.3f), Holm-adjusted over three contrasts %.3f",
+                   k->plus, k->minus, s->n, s->mean, s->low95, s->high95, s->low90, s->high90,
+                   v->tolerance, qk_stats_equivalence_name(s->equivalence), s->p_flip,
+                   ldexp(2, -s->n), k->p_holm);
 }
 
 static void say_equivalence(struct qk_judging *j, const struct qk_verdict *v)
@@ -76,24 +75,22 @@ static void say_loss_of(struct qk_judging *j, const char *key, const char *cause
     if (s->n >= 2)
         snprintf(seeds, sizeof seeds, ", 95 %% t interval over %d seeds [%+.4f, %+.4f]", s->n,
                  s->low95, s->high95);
-    qk_judging_say(
-        j, key,
-        "%s: %c−%c = %+.4f nats of training loss and %s nats of validation loss at the last "
-        "point%s, whose difference changes sign %d time%s over the last %d points",
-        cause, k->plus, k->minus, k->train.mean, val, seeds, k->sign_changes,
-        k->sign_changes == 1 ? "" : "s", k->sign_points);
+    qk_judging_say(j, key,
+                   "%s: %c−%c = %+.4f nats of training loss and %s nats of validation loss at the "
+                   "last point%s, whose difference changes sign %d time%s over the last %d points",
+                   cause, k->plus, k->minus, k->train.mean, val, seeds, k->sign_changes,
+                   k->sign_changes == 1 ? "" : "s", k->sign_points);
 }
 
 static void say_loss(struct qk_judging *j, const struct qk_verdict *v)
 {
     const struct qk_contrast *ab = &v->contrast[QK_AB], *bc = &v->contrast[QK_BC];
     bool val = !isnan(ab->val.mean) && !isnan(bc->val.mean);
-    qk_judging_say(
-        j, "loss",
-        "At the last point learning the gain changes %s loss by %+.4f nats (A−B) and normalising "
-        "with the gain frozen by %+.4f nats (B−C)",
-        val ? "validation" : "training", val ? ab->val.mean : ab->train.mean,
-        val ? bc->val.mean : bc->train.mean);
+    qk_judging_say(j, "loss",
+                   "At the last point learning the gain changes %s loss by %+.4f nats (A−B) and "
+                   "normalising with the gain frozen by %+.4f nats (B−C)",
+                   val ? "validation" : "training", val ? ab->val.mean : ab->train.mean,
+                   val ? bc->val.mean : bc->train.mean);
     say_loss_of(j, "loss_ab", "Learning the gain", &v->contrast[QK_AB]);
     say_loss_of(j, "loss_bc", "Normalising with the gain frozen", &v->contrast[QK_BC]);
 }
@@ -105,13 +102,13 @@ static void say_order(struct qk_judging *j, const struct qk_verdict *v)
     double loss[3];
     for (int i = 0; i < 3; i++)
         loss[i] = v->loss_is_val ? t[i].val_loss : t[i].train_loss;
-    qk_judging_say(
-        j, "order",
-        "By mean PR the order is %c > %c > %c (%.2f, %.2f, %.2f), by %s loss %c < %c < %c (%.4f, "
-        "%.4f, %.4f): higher rank %s with lower loss",
-        p[0], p[1], p[2], t[p[0] - 'A'].last_pr, t[p[1] - 'A'].last_pr, t[p[2] - 'A'].last_pr,
-        v->loss_is_val ? "validation" : "training", l[0], l[1], l[2], loss[l[0] - 'A'],
-        loss[l[1] - 'A'], loss[l[2] - 'A'], v->orders_match ? "goes" : "does not go");
+    qk_judging_say(j, "order",
+                   "By mean PR the order is %c > %c > %c (%.2f, %.2f, %.2f), by %s loss %c < %c < "
+                   "%c (%.4f, %.4f, %.4f): higher rank %s with lower loss",
+                   p[0], p[1], p[2], t[p[0] - 'A'].last_pr, t[p[1] - 'A'].last_pr,
+                   t[p[2] - 'A'].last_pr, v->loss_is_val ? "validation" : "training", l[0], l[1],
+                   l[2], loss[l[0] - 'A'], loss[l[1] - 'A'], loss[l[2] - 'A'],
+                   v->orders_match ? "goes" : "does not go");
 }
 
 /* ---- rank in time ---- */
@@ -160,34 +157,32 @@ static void say_plateau(struct qk_judging *j, const struct qk_verdict *v)
     int n = t[0].plateau_points;
     if (n < 3)
         return;
-    qk_judging_say(
-        j, "plateau",
-        "Over the second half of training (%d points) mean PR is %.2f ± %.2f in A, %.2f ± %.2f in "
-        "B, %.2f ± %.2f in C (jitter in time, not between seeds); it drifts by %+.2f (%s), %+.2f "
-        "(%s), %+.2f "
-        "(%s)",
-        n, t[0].plateau_mean, t[0].plateau_sd, t[1].plateau_mean, t[1].plateau_sd,
-        t[2].plateau_mean, t[2].plateau_sd, t[0].plateau_drift, steadiness(&t[0]),
-        t[1].plateau_drift, steadiness(&t[1]), t[2].plateau_drift, steadiness(&t[2]));
+    qk_judging_say(j, "plateau",
+                   "Over the second half of training (%d points) mean PR is %.2f ± %.2f in A, %.2f "
+                   "± %.2f in B, %.2f ± %.2f in C (jitter in time, not between seeds); it drifts "
+                   "by %+.2f (%s), %+.2f (%s), %+.2f (%s)",
+                   n, t[0].plateau_mean, t[0].plateau_sd, t[1].plateau_mean, t[1].plateau_sd,
+                   t[2].plateau_mean, t[2].plateau_sd, t[0].plateau_drift, steadiness(&t[0]),
+                   t[1].plateau_drift, steadiness(&t[1]), t[2].plateau_drift, steadiness(&t[2]));
     const struct qk_contrast *k = v->contrast;
-    qk_judging_say(
-        j, "plateau_contrasts",
-        "Over the second half of training (%d points) the differences are A−B = %+.2f ± %.2f and "
-        "B−C = %+.2f ± %.2f PR (jitter in time)",
-        n, k[QK_AB].plateau_mean, k[QK_AB].plateau_sd, k[QK_BC].plateau_mean, k[QK_BC].plateau_sd);
+    qk_judging_say(j, "plateau_contrasts",
+                   "Over the second half of training (%d points) the differences are A−B = %+.2f ± "
+                   "%.2f and B−C = %+.2f ± %.2f PR (jitter in time)",
+                   n, k[QK_AB].plateau_mean, k[QK_AB].plateau_sd, k[QK_BC].plateau_mean,
+                   k[QK_BC].plateau_sd);
 }
 
 static void say_null(struct qk_judging *j, const struct qk_verdict *v)
 {
     if (isnan(v->null_pr))
         return;
-    qk_judging_say(
-        j, "null",
-        "Against %.2f for i.i.d. Gaussian keys of the same shape the final PR is %.0f %% in A, "
-        "%.0f %% in B, %.0f %% in C (at the start %.0f %%, %.0f %%, %.0f %%)",
-        v->null_pr, 100 * v->at[0].last_pr / v->null_pr, 100 * v->at[1].last_pr / v->null_pr,
-        100 * v->at[2].last_pr / v->null_pr, 100 * v->at[0].start_pr / v->null_pr,
-        100 * v->at[1].start_pr / v->null_pr, 100 * v->at[2].start_pr / v->null_pr);
+    qk_judging_say(j, "null",
+                   "Against %.2f for i.i.d. Gaussian keys of the same shape the final PR is %.0f "
+                   "%% in A, %.0f %% in B, %.0f %% in C (at the start %.0f %%, %.0f %%, %.0f %%)",
+                   v->null_pr, 100 * v->at[0].last_pr / v->null_pr,
+                   100 * v->at[1].last_pr / v->null_pr, 100 * v->at[2].last_pr / v->null_pr,
+                   100 * v->at[0].start_pr / v->null_pr, 100 * v->at[1].start_pr / v->null_pr,
+                   100 * v->at[2].start_pr / v->null_pr);
 }
 
 /* ---- layers and gains ---- */
@@ -231,12 +226,11 @@ static void say_scale(struct qk_judging *j, const struct qk_verdict *v)
 {
     if (v->head_dim == 0 || v->head_dim == QK_PUBLISHED_HEAD_DIM)
         return;
-    qk_judging_say(
-        j, "scale",
-        "The head dimension %d caps PR here, so the tolerance of %.1f PR is %.1f %% of it, against "
-        "%.1f %% at the published model's %d",
-        v->head_dim, v->tolerance, 100 * v->tolerance / v->head_dim,
-        100 * v->tolerance / QK_PUBLISHED_HEAD_DIM, QK_PUBLISHED_HEAD_DIM);
+    qk_judging_say(j, "scale",
+                   "The head dimension %d caps PR here, so the tolerance of %.1f PR is %.1f %% of "
+                   "it, against %.1f %% at the published model's %d",
+                   v->head_dim, v->tolerance, 100 * v->tolerance / v->head_dim,
+                   100 * v->tolerance / QK_PUBLISHED_HEAD_DIM, QK_PUBLISHED_HEAD_DIM);
 }
 
 /* ---- reservations ---- */
@@ -268,11 +262,10 @@ static void caveat_configs(struct qk_judging *j, const struct qk_verdict *v)
             continue;
         char *keys = config_differences(a, b);
         if (keys[0] != '\0')
-            qk_judging_caveat(
-                j,
-                "A and %c differ not only in qk_norm but also in %s: their difference has "
-                "more than one cause.",
-                'A' + i, keys);
+            qk_judging_caveat(j,
+                              "A and %c differ not only in qk_norm but also in %s: their "
+                              "difference has more than one cause.",
+                              'A' + i, keys);
         free(keys);
     }
 }
