@@ -35,7 +35,7 @@ SCHEDULE := lr_schedule=cosine $(falling)
 # ---- learning rates, read while planning: a run is trained again when its own rates change ----
 CHOSEN ?= $(RUNS)/sweep20m/$(SCALE)/chosen.json
 chosen_lr = $(or $(shell [ ! -e $(CHOSEN) ] || jq -r --arg c $(1) '.[$$c] // empty | .lr | to_entries[] | select(.value) | "\(.key)_lr=\(.value)"' $(CHOSEN)),lr=chosen.json:$(1))
-$(foreach c,$(CONDITIONS),$(eval SETTINGS_$(c) := $(MODEL_$(c)) $(call chosen_lr,$(c))))
+$(foreach c,$(filter $(CONFIGURATIONS),$(CONDITIONS)),$(eval SETTINGS_$(c) := $(MODEL_$(c)) $(call chosen_lr,$(c))))
 
 # ---- what the final checkpoints can do: items of the published test sets at full scale, else a few (data/data.mk) ----
 ITEMS := $(if $(filter full,$(SCALE)),$(CACHE)/full,$(RUN_ROOT)/items)

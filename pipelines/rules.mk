@@ -13,7 +13,7 @@
 #
 # and gets, below RUN_ROOT:
 #
-#   tokens.h5
+#   tokens.h5 tokens.txt
 #   CONDITION/seed-N/   params, ckpt-TOKENS.h5, keys/, log-TOKENS.jsonl, timing-TOKENS.jsonl,
 #                       log.jsonl, probe.jsonl, spectra.jsonl, eval-NAME.json, results.json
 #   CONDITION/results.json   of the first seed
@@ -22,6 +22,10 @@
 #
 # Tools are order-only: a rebuilt tool does not retrain.  Settings are in stamps, rewritten only when their
 # text changes.  Heavy steps take a lock, so that one runs at a time with all threads, whatever -j says.
+
+# A condition is what its settings say: one without would be trained as the config alone says.
+unknown := $(strip $(foreach c,$(CONDITIONS),$(if $(strip $(SETTINGS_$(c))),,$(c))))
+$(if $(unknown),$(error CONDITIONS: $(STUDY) has no $(unknown); it knows $(patsubst SETTINGS_%,%,$(filter-out SETTINGS_full% SETTINGS_mini%,$(filter SETTINGS_%,$(.VARIABLES))))))
 
 # Some of what is compared: that much is trained and measured, and the rest can follow.
 absent := $(filter-out $(CONDITIONS),$(COMPARED))

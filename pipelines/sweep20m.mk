@@ -43,6 +43,7 @@ POINTS_smoke := end
 EXTEND_smoke := 1
 
 SWEPT := $(or $(CONDITIONS),$(CONFIGURATIONS))
+$(if $(filter-out $(CONFIGURATIONS),$(SWEPT)),$(error CONDITIONS: $(STUDY) has no $(filter-out $(CONFIGURATIONS),$(SWEPT)); it knows $(CONFIGURATIONS)))
 override SEEDS := $(SWEEP_SEEDS)
 ifneq ($(TOKENS),)
 override TOKENS := $(shell numfmt --from=si $(TOKENS) $(END_$(SCALE)) | sort -n | head -n 1)

@@ -141,6 +141,17 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
     for run in pilot500k/smoke/QK ablation25m/smoke/C2 sweep20m/smoke/Muon-0.012 main300m/smoke/Muon_QK; do [[ $output == *"$run/seed-42"* ]]; done
 }
 
+@test "a condition that nobody knows is refused, one of one's own is a setting" {
+    run study -n pipelines/pilot500k CONDITIONS="QK NoQk"
+    [ "$status" -eq 2 ]
+    [[ $output == *"CONDITIONS: pilot500k has no NoQk; it knows "*QK* ]]
+    run study -n pipelines/main300m CONDITIONS=Moun
+    [ "$status" -eq 2 ]
+    [[ $output == *"has no Moun; it knows AdamW AdamW_QK Muon Muon_QK"* ]]
+    run study -n pipelines/pilot500k CONDITIONS="QK NoQK scalar" SETTINGS_scalar=qk_norm=scalar
+    [[ $output == *"--set qk_norm=scalar"*"qk-aggregate verdict"* ]]
+}
+
 @test "simple and complex text that does not last is said, with the scores that parted them" {
     run study pipelines/ablation25m CONDITIONS=C1 TOKENS=4K RUNS="$BATS_TEST_TMPDIR/runs"
     [ "$status" -eq 0 ]
