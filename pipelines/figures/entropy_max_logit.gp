@@ -4,7 +4,7 @@
 set loadpath "pipelines/figures"
 height = 1060
 load "style.gp"
-left_edge = 0.085; right_edge = 0.78; columns = 1; rows = 2; gap_y = 0.09; top_edge = 0.86
+left_edge = 0.11; right_edge = 0.78; columns = 1; rows = 2; gap_y = 0.09; top_edge = 0.86
 note = "mean entropy and largest logit over layers, heads and positions; " . one_seed
 site = ""
 set multiplot
