@@ -352,6 +352,8 @@ higher rank with QK-Norm" ]
     [ "$(jq -r .outcome v.json)" = "QK-Norm raises rank" ]
     [ "$(jq -c '.numbers.contrasts | keys_unsorted' v.json)" = '["A1-A2","B1-B2","A1-B1","A2-B2","C2-C1"]' ]
     qk-aggregate combine AdamW=NoQK.json AdamW_QK=QK.json Muon=NoQK.json Muon_QK=QK.json -o main.json
+    jq '(.AdamW, .AdamW_QK, .Muon, .Muon_QK).evals = {wikitext: {value: 19660.74}, lambada: {value: 0.25}}' main.json >tested.json
+    qk-aggregate verdict --study main300m tested.json | jq -e '.sentences.downstream | contains("LAMBADA accuracy 0.2500 / 0.2500 / ") and contains("perplexity 19660.7 / 19660.7 / ")'
     qk-aggregate verdict --study main300m main.json -o v.json
     [ "$(jq -r .outcome v.json)" = "none of these" ]
     jq -e '[.sentence, .sentences[]] | all(contains("one seed: no variance is known") and test("[0-9]"))' v.json

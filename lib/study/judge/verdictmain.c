@@ -259,21 +259,26 @@ static void say_reversal(struct qk_judging *j, const char *key, const struct qk_
 
 static void say_downstream(struct qk_judging *j, const struct qk_condition *const *at)
 {
-    static const char *const tasks[][2] = {{"hellaswag", "HellaSwag acc_norm"},
-                                           {"lambada", "LAMBADA accuracy"},
-                                           {"wikitext", "WikiText word perplexity"}};
+    static const struct {
+        const char *name, *title;
+        int digits;
+    } tasks[] = {{"hellaswag", "HellaSwag acc_norm", 4},
+                 {"lambada", "LAMBADA accuracy", 4},
+                 {"wikitext", "WikiText word perplexity", 1}};
     struct qk_buffer text = {0};
     cJSON *o = cJSON_AddObjectToObject(j->numbers, "downstream");
     for (size_t t = 0; t < sizeof tasks / sizeof tasks[0]; t++) {
         double v[NAMES], sum = 0;
-        cJSON *task = cJSON_AddObjectToObject(o, tasks[t][0]);
+        const int d = tasks[t].digits;
+        cJSON *task = cJSON_AddObjectToObject(o, tasks[t].name);
         for (int i = 0; i < NAMES; i++) {
-            sum += v[i] = qk_results_eval(&at[i]->mean, tasks[t][0]);
+            sum += v[i] = qk_results_eval(&at[i]->mean, tasks[t].name);
             qk_json_add_number(task, at[i]->name, v[i]);
         }
         if (!isnan(sum))
-            qk_buffer_format(&text, "%s%s %.4g / %.4g / %.4g / %.4g", text.size > 0 ? "; " : "",
-                             tasks[t][1], v[ADAMW], v[ADAMW_QK], v[MUON], v[MUON_QK]);
+            qk_buffer_format(&text, "%s%s %.*f / %.*f / %.*f / %.*f", text.size > 0 ? "; " : "",
+                             tasks[t].title, d, v[ADAMW], d, v[ADAMW_QK], d, v[MUON], d,
+                             v[MUON_QK]);
     }
     if (text.size > 0)
         qk_judging_say(j, "downstream",
