@@ -120,6 +120,11 @@ static void capitals(void **state)
     assert_capital("\xc3\xa9T\xc3\x89 1A", "\xc3\x89t\xc3\xa9 1a");
     assert_capital("x\nY", "X\ny");
     assert_capital("\xd0\x94\xd0\x90", "\xd0\x94\xd0\xb0");
+    assert_capital("\u03b9\u0394", "\u0399\u03b4");
+    assert_capital("\u03bcM", "\u039cm");
+    assert_capital("\u0131\u015f", "I\u015f");
+    assert_capital("\u00dfA", "Ssa");
+    assert_capital("\u03b8", "\u0398");
 }
 
 /* ---- WikiText ---- */

@@ -122,12 +122,30 @@ static void add_case(struct qk_span p, const char *replacement, struct qk_buffer
     free(room);
 }
 
+/* Letters of which PCRE2 knows another form than the capital, if any: iota, mu, micro sign, final
+ * sigma, dotless i, long s, sharp s. */
+static const char *capital_of(struct qk_span letter)
+{
+    static const char *const pairs[][2] = {
+        {"\u03b9", "\u0399"}, {"\u03bc", "\u039c"}, {"\u00b5", "\u039c"}, {"\u03c2", "\u03a3"},
+        {"\u0131", "I"},      {"\u017f", "S"},      {"\u00df", "Ss"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (strlen(pairs[i][0]) == letter.size && memcmp(pairs[i][0], letter.at, letter.size) == 0)
+            return pairs[i][1];
+    return NULL;
+}
+
 void qk_py_capitalize(struct qk_span p, struct qk_buffer *to)
 {
     if (p.size == 0)
         return;
     unsigned width;
     qk_uchar_at(p.at, p.size, &width);
-    add_case((struct qk_span){p.at, width}, "\\U$0", to);
+    const struct qk_span first = {p.at, width};
+    const char *capital = capital_of(first);
+    if (capital)
+        qk_buffer_text(to, capital);
+    else
+        add_case(first, "\\U$0", to);
     add_case((struct qk_span){p.at + width, p.size - width}, "\\L$0", to);
 }

@@ -31,7 +31,8 @@ int64_t qk_py_split_count(struct qk_span p);
 /* text.replace(from, to): from left to right, not looked at again.  In place; `from` not empty. */
 void qk_py_replace(struct qk_buffer *text, const char *from, const char *to);
 /* Append p.capitalize(): the first character in upper case, the others in lower case; character by
- * character (ligatures and the sharp s, whose upper case is two, stay). */
+ * character (ligatures and digraphs at the start, Georgian there, and a sigma at the end of a word
+ * come out otherwise than Python's). */
 void qk_py_capitalize(struct qk_span p, struct qk_buffer *to);
 
 #endif
