@@ -3,9 +3,10 @@
  * Fails when
  *   the word "proves" occurs;
  *   a paragraph or list item of a section that makes claims (TL;DR, verdict, loss, rank, layers,
- *   data, surgery, reversal, claims, downstream, discussion, ...) has neither a number (the
- *   digit of a name such as A1 is none) nor a figure; a question under "Claims" (heading of level
- * 3) has no answer; the TL;DR is missing or has fewer than three sentences, or there is no set-up;
+ *   data, surgery, reversal, claims, downstream, discussion, ...) has neither a number (the digit
+ *   of a name such as A1 is none) nor a figure;
+ *   a question under "Claims", a heading of level 3, has no answer;
+ *   the TL;DR is missing or has fewer than three sentences, or there is no set-up;
  *   the loss curves (figure 1_loss, panel_a_loss, rank_and_loss, val_loss or lr_sweep) are missing;
  *   the limitations are missing, or say nothing of seeds, learning rates, size, architecture,
  *   scale or production models;
