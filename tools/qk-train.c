@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/num.h"
 #include "common.h"
 #include "compute/device.h"
@@ -25,7 +26,7 @@ static void on_signal(int sig)
 
 struct words { /* options that need more than their kind says */
     const char *until, *steps, *val_tokens, *micro_batch, *keys_at, *val_at, *keys_sites, *weights,
-        *rate, *tflops;
+        *rate, *tflops, *ceilings;
     struct qk_strings sets;
     bool plan, profile;
     int64_t zstd;
@@ -51,6 +52,21 @@ static double rate_or_none(struct qk_tool *tool, const char *name, const char *t
     if (value <= 0)
         qk_tool_misuse(tool, "--%s: %s is no rate", name, text);
     return value;
+}
+
+/* "R,S" */
+static struct qk_ceilings ceilings_or_none(struct qk_tool *tool, const char *text)
+{
+    if (!text)
+        return (struct qk_ceilings){0};
+    const char *comma = strchr(text, ',');
+    if (!comma)
+        qk_tool_misuse(tool, "--ceilings: TFLOP/s and GB/s with a comma between, not %s", text);
+    char *first = qk_format("%.*s", (int)(comma - text), text);
+    const struct qk_ceilings c = {rate_or_none(tool, "ceilings", first),
+                                  rate_or_none(tool, "ceilings", comma + 1)};
+    free(first);
+    return c;
 }
 
 static struct qk_points points_or_none(struct qk_tool *tool, const char *name, const char *text)
@@ -132,6 +148,7 @@ static int print_plan(struct qk_tool *tool, const struct qk_train_options *o, co
     struct qk_train_options whole = *o;
     const double rate = rate_or_none(tool, "rate", w->rate);
     const double tflops = rate_or_none(tool, "tflops", w->tflops);
+    const struct qk_ceilings ceilings = ceilings_or_none(tool, w->ceilings);
     int64_t step, tokens, last;
     if (qk_train_config(o, &c, &step, &tokens, err) != 0)
         return 1;
@@ -145,7 +162,8 @@ static int print_plan(struct qk_tool *tool, const struct qk_train_options *o, co
                                  .recompute = o->recompute,
                                  .steps = last - step,
                                  .rate = rate,
-                                 .tflops = tflops};
+                                 .tflops = tflops,
+                                 .ceilings = ceilings};
     return qk_plan_print(stdout, &c, &plan, err) != 0;
 }
 
@@ -247,6 +265,8 @@ int main(int argc, char **argv)
         {"plan", 0, QK_OPT_FLAG, &w.plan, NULL, "print sizes and costs instead of training"},
         {"rate", 0, QK_OPT_TEXT, &w.rate, "R", "with --plan: hours at R tokens/s"},
         {"tflops", 0, QK_OPT_TEXT, &w.tflops, "R", "with --plan: hours at R TFLOP/s"},
+        {"ceilings", 0, QK_OPT_TEXT, &w.ceilings, "R,S",
+         "with --plan: what a step must cost at R TFLOP/s of products, S GB/s"},
         {0}};
     struct qk_tool tool = {
         .command = {.tool = "qk-train",

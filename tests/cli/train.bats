@@ -138,6 +138,21 @@ wait_for() { # FILE
     [ "$(awk '$1 == "file_weights_bf16" { print $2 }' <<<"$output")" -eq 3154399232 ]
 }
 
+@test "the floor of a step is planned at ceilings that are given, or that are said to be assumed" {
+    run -0 qk-train --plan --config c.json
+    [[ $output != *floor_* && $output != *ceiling_* ]]
+    run -0 qk-train --plan --device cuda --config <(jq '. + {dtype: "bf16"}' c.json)
+    [[ $output == *"ceiling_products "*" 794 "*"assumed"* && $output == *"ceiling_copy "*" 4300 "*"assumed"* ]]
+    run -0 qk-train --plan --device cuda --ceilings 0.0005,0.02 --config <(jq '. + {dtype: "bf16"}' c.json)
+    [[ $output != *assumed* ]]
+    # Each class costs the longer of its two times, the step their sum: GFLOP at 0.0005 TFLOP/s, GB at 0.02 GB/s, in ms.
+    awk '/^floor_/ && $1 != "floor_step" { a = $4 / 0.0005; b = 1e3 * $8 / 0.02; m = a > b ? a : b; if ((m - $2)^2 > 1e-6 * m * m + 1e-6) exit 1; sum += m; n++ }
+        $1 == "floor_step" { exit !(n == 9 && (sum - $2)^2 < 1e-6 * sum * sum) }' <<<"$output" || { echo "$output"; false; }
+    run -2 qk-train --plan --ceilings 794 --config c.json
+    [[ $output == *"comma"* ]]
+    run -2 qk-train --plan --ceilings 794,0 --config c.json
+}
+
 @test "timing lines sum to the time, and nothing else holds one" {
     same timed --timing timed.time --autosave 0.0001
     same_results timed

@@ -1,5 +1,5 @@
 /* What the plan counts is what the device is asked for: arrays to the byte, scratch with little to
- * spare, on large cards and on small ones. */
+ * spare, on large cards and on small ones; and the work of a step, class by class. */
 #include "cuda/both.h"
 
 #include "unit/tiny.h"
@@ -42,18 +42,25 @@ static const struct trial trials[] = {
     {",\"dtype\":\"fp32\",\"qk_norm\":\"none\",\"optimizer\":\"adamw\"", 1, true},
 };
 
-/* A step as training takes it. */
+/* A step as training takes it, of `all` sequences in parts of B; its work alone is in d's counts.
+ */
 static void train(struct qk_device *d, struct qk_model *m, struct qk_optimizer *o,
                   const struct qk_config *c, int64_t B)
 {
     struct qk_err err;
-    const int64_t rows = B * c->seq_len;
+    const int64_t rows = B * c->seq_len, all = c->batch_size * c->grad_accum;
     int32_t *tokens = tokens_below("tokens", rows, c->vocab_size);
     float *nll = qk_alloc((size_t)rows, sizeof *nll);
     double norm;
     qk_model_initialize(m);
-    if (qk_model_train(m, tokens, tokens, B, 1.0f / (float)rows, nll, &err) != 0 ||
-        qk_optimizer_step(o, qk_model_weights(m), qk_model_gradients(m), 1, &norm, &err) != 0 ||
+    memset(d->flops, 0, sizeof d->flops);
+    memset(d->bytes, 0, sizeof d->bytes);
+    memset(d->seconds, 0, sizeof d->seconds);
+    for (int64_t s = 0; s < all; s += B)
+        if (qk_model_train(m, tokens, tokens, all - s < B ? all - s : B, 1.0f / (float)rows, nll,
+                           &err) != 0)
+            fail_msg("%s", err.text);
+    if (qk_optimizer_step(o, qk_model_weights(m), qk_model_gradients(m), 1, &norm, &err) != 0 ||
         d->ops->sync(d, &err) != 0)
         fail_msg("%s", err.text);
     free(tokens);
@@ -65,20 +72,35 @@ static int64_t arrays_of(const struct qk_memory *m)
     return m->weights + m->copies + m->gradients + m->state + m->activations + m->statistics;
 }
 
+/* Operations and bytes to the last one; and a time for what took any. */
+static void check_work(const struct qk_device *d, const struct qk_floor *floor)
+{
+    for (int i = 0; i < QK_CLASSES; i++) {
+        if (d->flops[i] != floor->flops[i] || d->bytes[i] != floor->bytes[i])
+            fail_msg("%s: %.0f operations, %.0f counted; %.0f bytes, %.0f counted",
+                     qk_class_names[i], d->flops[i], floor->flops[i], d->bytes[i], floor->bytes[i]);
+        assert_int_equal(d->seconds[i] > 0, d->bytes[i] > 0);
+    }
+}
+
 static void check(const struct trial *t)
 {
     struct qk_err err;
     struct qk_memory memory;
+    struct qk_floor floor;
     const struct qk_config c = config_of(t->more);
     struct qk_device *d = both_open(false);
     const struct qk_run run = {QK_COUNTED_CUDA, d->memory, t->B, true, t->recompute};
     assert_works(qk_memory_of(&memory, &c, &run, &err));
+    assert_works(qk_floor_of(&floor, &c, &run, &err));
+    d->profile = true;
     struct qk_model *m = qk_model_create(d, &c, t->B, c.seq_len, true, t->recompute, &err);
     struct qk_optimizer *o = m ? qk_optimizer_create(d, qk_model_params(m), &c, &err) : NULL;
     if (!o)
         fail_msg("%s", err.text);
     assert_int_equal(qk_cuda_used(d), arrays_of(&memory));
     train(d, m, o, &c, t->B);
+    check_work(d, &floor);
     const int64_t scratch = qk_cuda_used(d) - arrays_of(&memory);
     if (scratch > memory.scratch || scratch < memory.scratch - memory.scratch / 64)
         fail_msg("%s: %lld bytes of scratch, %lld counted", t->more, (long long)scratch,

@@ -5,6 +5,8 @@
 
 #include "base/outfile.h"
 #include "model/checkpoint.h"
+#include "model/optimizer.h"
+#include "model/transformer.h"
 #include "study/measure/keys.h"
 #include "study/train/plan.h"
 #include "study/train/train.h"
@@ -451,6 +453,72 @@ static void plan_of_a_card(void **state)
     assert_int_equal(qk_micro_batch_auto(&c), 1);
 }
 
+/* The work of a step, counted and done: class by class the same. */
+static void floor_of_a_step(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    struct qk_device *cpu = qk_device_open("cpu", &err);
+    cpu->profile = true;
+    for (int trial = 0; trial < 3; trial++) {
+        struct qk_config c = tiny_config();
+        c.batch_size = 3;
+        c.grad_accum = 1;
+        c.ffn = trial == 1 ? QK_SWIGLU : QK_RELU2;
+        c.muon_qkvo = trial == 1 ? QK_QKVO_HEAD : QK_QKVO_MATRIX;
+        c.tie_embeddings = trial != 2;
+        c.qk_norm = trial == 2 ? QK_NORM_NONE : QK_NORM_LEARNED;
+        const int64_t rows = 2 * c.seq_len;
+        int32_t *tokens = qk_zalloc((size_t)rows, sizeof *tokens);
+        float *nll = qk_alloc((size_t)rows, sizeof *nll);
+        double norm;
+        struct qk_model *m = qk_model_create(cpu, &c, 2, c.seq_len, true, trial == 0, &err);
+        struct qk_optimizer *o = qk_optimizer_create(cpu, qk_model_params(m), &c, &err);
+        qk_model_initialize(m);
+        memset(cpu->flops, 0, sizeof cpu->flops);
+        memset(cpu->bytes, 0, sizeof cpu->bytes);
+        assert_works(qk_model_train(m, tokens, tokens, 2, 1, nll, &err));
+        assert_works(qk_model_train(m, tokens, tokens, 1, 1, nll, &err));
+        assert_works(
+            qk_optimizer_step(o, qk_model_weights(m), qk_model_gradients(m), 1, &norm, &err));
+        const struct qk_run run = {QK_COUNTED_CPU, 0, 2, true, trial == 0};
+        struct qk_floor floor;
+        assert_works(qk_floor_of(&floor, &c, &run, &err));
+        for (int i = 0; i < QK_CLASSES; i++)
+            if (floor.flops[i] != cpu->flops[i] || floor.bytes[i] != cpu->bytes[i])
+                fail_msg("%d, %s: %.0f operations, %.0f counted; %.0f bytes, %.0f counted", trial,
+                         qk_class_names[i], cpu->flops[i], floor.flops[i], cpu->bytes[i],
+                         floor.bytes[i]);
+        qk_optimizer_free(o);
+        qk_model_free(m);
+        free(tokens);
+        free(nll);
+    }
+    qk_device_close(cpu);
+}
+
+/* What is counted per token is what a step is counted to take; attention's backward pass makes one
+ * of its products again, which costs but does not count. */
+static void floor_and_flops_per_token(void **state)
+{
+    (void)state;
+    struct qk_err err;
+    const struct qk_config c = tiny_config();
+    const struct qk_cost cost = qk_cost_of(&c);
+    const struct qk_run run = {QK_COUNTED_CUDA, 0, 1, true, false};
+    struct qk_floor floor;
+    double moved = 0, bytes = 0;
+    assert_works(qk_floor_of(&floor, &c, &run, &err));
+    assert_true(floor.flops[QK_CLASS_MATMUL] + floor.flops[QK_CLASS_LOSS] +
+                    floor.flops[QK_CLASS_ATTENTION] / 7 * 6 ==
+                cost.flops_per_token * (double)cost.tokens_per_step);
+    for (int i = 0; i < QK_ROLES; i++)
+        moved += floor.moved[i];
+    for (int i = 0; i < QK_CLASSES; i++)
+        bytes += floor.bytes[i];
+    assert_true(moved == bytes && bytes > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -467,6 +535,8 @@ int main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(plan_of_published_sizes),
         cmocka_unit_test(plan_of_a_card),
+        cmocka_unit_test(floor_of_a_step),
+        cmocka_unit_test(floor_and_flops_per_token),
     };
     const struct CMUnitTest apart[] = {
         cmocka_unit_test(an_edge_can_be_cut_anywhere),

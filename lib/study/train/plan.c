@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "base/num.h"
@@ -10,6 +11,10 @@
 #include "model/transformer.h"
 
 enum { AUTO_ROWS = 2048, CARD_ROWS = 32768 };
+
+/* Assumed, not measured: the best bf16 product published for H100 and H200 (stas00,
+ * ml-engineering, MAMF), and nine tenths of the H200's data sheet's 4.8 TB/s. */
+static const struct qk_ceilings ASSUMED = {794, 4300};
 
 /* Of the effective batch: fewest equal parts of `most` sequences or less. */
 static int64_t part_of(const struct qk_config *c, int64_t most)
@@ -86,27 +91,40 @@ struct qk_cost qk_cost_of(const struct qk_config *c)
 
 /* ---- memory ---- */
 
-/* One step (or one forward pass), from which the device learns what it takes. */
-static int run_once(struct qk_device *d, const struct qk_config *c, const struct qk_run *run,
-                    struct qk_model *m, struct qk_err *err)
+/* So many sequences in parts, as training does, and a step of the optimiser; or one forward pass.
+ */
+static int train_once(struct qk_device *d, const struct qk_config *c, struct qk_model *m,
+                      const int32_t *tokens, float *nll, int64_t part, int64_t sequences,
+                      struct qk_err *err)
 {
-    const int64_t B = run->micro_batch, rows = B * c->seq_len;
+    struct qk_optimizer *o = qk_optimizer_create(d, qk_model_params(m), c, err);
+    double norm;
+    int bad = !o;
+    qk_counter_start(d);
+    for (int64_t s = 0; !bad && s < sequences; s += part)
+        bad = qk_model_train(m, tokens, tokens, sequences - s < part ? sequences - s : part, 1, nll,
+                             err) != 0;
+    if (!bad)
+        bad = qk_optimizer_step(o, qk_model_weights(m), qk_model_gradients(m), 1, &norm, err) != 0;
+    qk_optimizer_free(o);
+    return bad ? -1 : 0;
+}
+
+static int run_once(struct qk_device *d, const struct qk_config *c, const struct qk_run *run,
+                    int64_t sequences, struct qk_err *err)
+{
+    const int64_t part = run->micro_batch, rows = part * c->seq_len;
+    struct qk_model *m = qk_model_create(d, c, part, c->seq_len, run->train, run->recompute, err);
+    if (!m)
+        return -1;
     int32_t *tokens = qk_zalloc((size_t)rows, sizeof *tokens);
     float *nll = qk_alloc((size_t)rows, sizeof *nll);
-    struct qk_optimizer *o = NULL;
-    double norm;
-    int bad;
-    if (run->train) {
-        o = qk_optimizer_create(d, qk_model_params(m), c, err);
-        bad = !o || qk_model_train(m, tokens, tokens, B, 1, nll, err) != 0 ||
-              qk_optimizer_step(o, qk_model_weights(m), qk_model_gradients(m), 1, &norm, err) != 0;
-    } else {
-        bad = qk_model_forward(m, tokens, tokens, B, nll, NULL, NULL, err) != 0;
-    }
-    qk_optimizer_free(o);
+    const int bad = run->train ? train_once(d, c, m, tokens, nll, part, sequences, err)
+                               : qk_model_forward(m, tokens, tokens, part, nll, NULL, NULL, err);
     free(tokens);
     free(nll);
-    return bad ? -1 : 0;
+    qk_model_free(m);
+    return bad;
 }
 
 static void sum_up(struct qk_memory *to, const struct qk_counts *n, bool cuda)
@@ -132,14 +150,24 @@ int qk_memory_of(struct qk_memory *to, const struct qk_config *c, const struct q
                  struct qk_err *err)
 {
     struct qk_device *d = qk_counter_open(run->device, run->memory);
-    struct qk_model *m =
-        qk_model_create(d, c, run->micro_batch, c->seq_len, run->train, run->recompute, err);
-    const int bad = !m || run_once(d, c, run, m, err) != 0;
+    const int bad = run_once(d, c, run, run->micro_batch, err); /* what a part takes, all take */
     const struct qk_counts counts = qk_counter_counts(d);
     sum_up(to, &counts, run->device == QK_COUNTED_CUDA);
-    qk_model_free(m);
     qk_counter_close(d);
-    return bad ? -1 : 0;
+    return bad;
+}
+
+int qk_floor_of(struct qk_floor *to, const struct qk_config *c, const struct qk_run *run,
+                struct qk_err *err)
+{
+    struct qk_device *d = qk_counter_open(run->device, run->memory);
+    const int bad = run_once(d, c, run, c->batch_size * c->grad_accum, err);
+    const struct qk_counts counts = qk_counter_counts(d);
+    memcpy(to->flops, d->flops, sizeof to->flops);
+    memcpy(to->bytes, d->bytes, sizeof to->bytes);
+    memcpy(to->moved, counts.moved, sizeof to->moved);
+    qk_counter_close(d);
+    return bad;
 }
 
 int qk_excess_of(int64_t *bytes, const struct qk_config *c, const struct qk_card *card,
@@ -273,6 +301,55 @@ static void print_work(FILE *to, const struct qk_cost *cost, int64_t micro_batch
     print_bytes(to, "file_weights_bf16", cost->bf16_file);
 }
 
+static double milliseconds(double amount, double per_second)
+{
+    return 1e3 * amount / per_second;
+}
+
+/* A line per class: the time of its operations or of its bytes, whichever is longer. */
+static void print_floor(FILE *to, const struct qk_floor *floor, const struct qk_ceilings *at,
+                        const struct qk_cost *cost)
+{
+    static const char *const kinds[QK_ROLES] = {
+        [QK_ROLE_PARAMETER] = "weights", [QK_ROLE_GRADIENT] = "gradients",
+        [QK_ROLE_STATE] = "optimizer",   [QK_ROLE_ACTIVATION] = "activations",
+        [QK_ROLE_EXACT] = "statistics",  [QK_ROLE_TOKENS] = "tokens"};
+    double step = 0;
+    char name[32];
+    for (int i = 0; i < QK_ROLES; i++) {
+        snprintf(name, sizeof name, "moved_%s", kinds[i]);
+        fprintf(to, "%-28s %22.0f   %.4g GB\n", name, floor->moved[i], 1e-9 * floor->moved[i]);
+    }
+    for (int i = 0; i < QK_CLASSES; i++) {
+        const double a = milliseconds(floor->flops[i], 1e12 * at->tflops),
+                     b = milliseconds(floor->bytes[i], 1e9 * at->gbs);
+        snprintf(name, sizeof name, "floor_%s", qk_class_names[i]);
+        fprintf(to, "%-28s %22.3f   ms: %.6g GFLOP in %.4g, %.6g GB in %.4g\n", name, a > b ? a : b,
+                1e-9 * floor->flops[i], a, 1e-9 * floor->bytes[i], b);
+        step += a > b ? a : b;
+    }
+    const double rate = 1e3 * (double)cost->tokens_per_step / step;
+    fprintf(to, "%-28s %22.3f   ms: %.4g tokens/s, %.4g TFLOP/s\n", "floor_step", step, rate,
+            1e-12 * rate * cost->flops_per_token);
+}
+
+static int plan_floor(FILE *to, const struct qk_config *c, const struct qk_run *run,
+                      const struct qk_plan *plan, const struct qk_cost *cost, struct qk_err *err)
+{
+    const bool given = plan->ceilings.tflops > 0;
+    if (!given && (plan->device != QK_COUNTED_CUDA || c->dtype != QK_DTYPE_BF16))
+        return 0;
+    const struct qk_ceilings *at = given ? &plan->ceilings : &ASSUMED;
+    const char *whose = given ? "--ceilings" : "assumed, of an H200: --ceilings gives others";
+    struct qk_floor floor;
+    if (qk_floor_of(&floor, c, run, err) != 0)
+        return -1;
+    fprintf(to, "%-28s %22g   TFLOP/s, products (%s)\n", "ceiling_products", at->tflops, whose);
+    fprintf(to, "%-28s %22g   GB/s, read and written (%s)\n", "ceiling_copy", at->gbs, whose);
+    print_floor(to, &floor, at, cost);
+    return 0;
+}
+
 int qk_plan_print(FILE *to, const struct qk_config *c, const struct qk_plan *plan,
                   struct qk_err *err)
 {
@@ -299,5 +376,7 @@ int qk_plan_print(FILE *to, const struct qk_config *c, const struct qk_plan *pla
     if (plan->tflops > 0)
         print_hours(to, "hours", plan->tflops, "TFLOP/s",
                     per_step * (double)plan->steps / (plan->tflops * 1e12));
+    if (plan_floor(to, c, &run, plan, &cost, err) != 0)
+        return -1;
     return cuda ? print_cards(to, c, err) : 0;
 }

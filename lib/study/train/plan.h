@@ -45,6 +45,21 @@ struct qk_memory {                                  /* bytes */
 int qk_memory_of(struct qk_memory *to, const struct qk_config *c, const struct qk_run *run,
                  struct qk_err *err);
 
+/* ---- the floor: what one optimiser step must cost, counted in the same way ---- */
+
+struct qk_floor {
+    double flops[QK_CLASSES], bytes[QK_CLASSES]; /* by class of operation, every operand once */
+    double moved[QK_ROLES];                      /* the same bytes by kind of array */
+};
+
+int qk_floor_of(struct qk_floor *to, const struct qk_config *c, const struct qk_run *run,
+                struct qk_err *err);
+
+/* What a device can do at best: products in TFLOP/s, bytes read and written in GB/s. */
+struct qk_ceilings {
+    double tflops, gbs;
+};
+
 /* Sequences at once when nobody says, on a device whose memory is the host's: as many as make about
  * 2048 rows, in equal parts of the effective batch.  It depends on the config alone, so that
  * results do too. */
@@ -74,7 +89,8 @@ struct qk_plan {
     int64_t micro_batch; /* 0: what auto takes; on CUDA, where there is memory enough */
     bool recompute;
     int64_t steps;
-    double rate, tflops; /* tokens/s, TFLOP/s; 0 when not given */
+    double rate, tflops;         /* tokens/s, TFLOP/s; 0 when not given */
+    struct qk_ceilings ceilings; /* 0 when not given: on CUDA in bf16 those of an H200 */
 };
 /* Name, number, and the same for people, by lines. */
 int qk_plan_print(FILE *to, const struct qk_config *c, const struct qk_plan *plan,
