@@ -4,12 +4,15 @@
  * of its own: the sums of absolute values that it is made of, in double, times a rounding error. */
 #include "both.h"
 
+#include "compute/cuda/cuda.h"
+
 struct attention_case {
     struct qk_attention_shape s;
     int64_t v_at;     /* v and dv begin this far into their arrays */
     double spread;    /* of queries and keys; 0: 1.5 */
     int64_t near;     /* with `lonely`: the one key that queries are near to */
     bool lonely, bad; /* bad: a number of key `near` is none */
+    int64_t shared;   /* bytes of shared memory of a multiprocessor; 0: the card's */
 };
 
 static int64_t q_size(const struct qk_attention_shape *s)
@@ -249,6 +252,8 @@ static void run_attention(struct both *b, const void *one)
     struct qk_buf dq = both_empty(b, QK_ROLE_ACTIVATION, q_size(s));
     struct qk_buf dk = both_empty(b, QK_ROLE_ACTIVATION, k_size(s));
     struct qk_buf dv = both_normals(b, QK_ROLE_ACTIVATION, "dv", v_size(c), 1);
+    if (b->d->apart)
+        qk_cuda_set_shared(b->d, c->shared);
     b->d->ops->attention_back(b->d, dq, dk, qk_at(dv, c->v_at), d_o, a.o, a.lse, a.q, a.k, a.v, *s);
     make_bounds(b, c, &in);
     both_out_within(b, "o", a.o, q_size(s), bounds.o);
@@ -264,7 +269,7 @@ static void run_attention(struct both *b, const void *one)
 /* T around tiles of 64 and 128 queries and of 32 and 64 keys; hd filled up to 32, 64 and 128, and
  * exactly these; one, two and three heads to a key head; v among other numbers, at odd and round
  * places; logits of thousands; one key near, in the first tile or a later one, all others far; all
- * far. */
+ * far; a card with little shared memory. */
 static const struct attention_case small[] = {
     {.s = {1, 1, 1, 1, 2, 2}},
     {.s = {3, 2, 2, 1, 6, 7}, .v_at = 3},
@@ -273,6 +278,8 @@ static const struct attention_case small[] = {
     {.s = {1, 65, 4, 2, 64, 136}, .v_at = 8},
     {.s = {1, 130, 1, 1, 80, 81}, .v_at = 1},
     {.s = {1, 66, 2, 1, 128, 128}},
+    {.s = {1, 150, 2, 1, 128, 128}},
+    {.s = {1, 150, 2, 1, 128, 128}, .shared = 164 << 10},
     {.s = {1, 136, 1, 1, 64, 64}},
     {.s = {1, 97, 1, 1, 96, 104}, .v_at = 4},
     {.s = {1, 129, 3, 1, 16, 17}, .v_at = 2},
@@ -287,6 +294,7 @@ static const struct attention_case small[] = {
 static const struct attention_case real[] = {
     {.s = {4, 2048, 16, 4, 64, 256}},
     {.s = {2, 2048, 16, 4, 128, 512}},
+    {.s = {2, 2048, 16, 4, 128, 512}, .shared = 164 << 10},
     {.s = {1, 8192, 2, 1, 64, 64}},
     {.s = {1, 8192, 2, 1, 128, 128}},
     {.s = {2, 1531, 6, 3, 80, 259}, .v_at = 3},

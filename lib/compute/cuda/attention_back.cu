@@ -14,14 +14,26 @@ template <class T> struct backward {
 };
 
 /* A warp owns 16 * MF rows; OTHERS of the other side are in shared memory at a time, and as many
- * are on their way. */
+ * are on their way.
+ *
+ * A tile of the other side is read from shared memory once for each MF: with hd 128 and MF = 1 that
+ * takes longer than the products (dq: 64 fragments, at 4 cycles each, for 96 products at 1.5 to 2;
+ * with MF = 2, 40 for 96).  dq has registers for MF = 2, and takes it where a multiprocessor's
+ * shared memory holds two such blocks, as from compute capability 9.0 on; dk and dv have not. */
 template <class T, int HD> struct backward_shape;
 template <int HD> struct backward_shape<bf16, HD> {
-    static constexpr int MF = HD == 128 ? 1 : 2, OTHERS = 32;
+    static constexpr int MF = HD == 128 ? 1 : 2, MOST_MF = 2, OTHERS = 32;
 };
 template <int HD> struct backward_shape<float, HD> {
-    static constexpr int MF = 1, OTHERS = HD == 128 ? 8 : 16;
+    static constexpr int MF = 1, MOST_MF = 1, OTHERS = HD == 128 ? 8 : 16;
 };
+
+/* Bytes of shared memory: both arrays of its rows, two stages of both of the other side. */
+template <class T, int HD> static constexpr int tiles_bytes(int MF)
+{
+    return (2 * QK_TILE_WARPS * 16 * MF + 4 * backward_shape<T, HD>::OTHERS) *
+           qk_tile<T, HD>::ROW_BYTES;
+}
 
 /* ---- delta ---- */
 
@@ -76,11 +88,11 @@ gradient_of_rows(float (&dp)[MF][NF][4], const float (&s)[MF][NF][4], const floa
             }
 }
 
-template <class T, int HD>
+template <class T, int HD, int MF>
 static __global__ void __launch_bounds__(QK_TILE_THREADS) dq_kernel(const struct backward<T> a)
 {
-    constexpr int MF = backward_shape<T, HD>::MF, KEYS = backward_shape<T, HD>::OTHERS;
-    constexpr int ROWS = QK_TILE_WARPS * 16 * MF, LD = qk_tile<T, HD>::LD, STAGE = 2 * KEYS * LD;
+    constexpr int KEYS = backward_shape<T, HD>::OTHERS;
+    constexpr int ROWS = QK_TILE_WARPS * 16 * MF, LD = qk_tile<T, HD>::LD;
     T *queries = (T *)qk_shared(), *douts = queries + ROWS * LD, *stages = douts + ROWS * LD;
     const struct qk_place at = qk_place_of<ROWS>(a.s);
     const struct qk_rows<const T> k = qk_head_rows(a.k, at.sequence, at.g, a.s.hd);
@@ -102,28 +114,16 @@ static __global__ void __launch_bounds__(QK_TILE_THREADS) dq_kernel(const struct
                            a.s.hd);
     qk_tile_load<ROWS, HD>(douts, qk_head_rows(a.d_o, at.sequence, at.h, a.s.hd), at.first, a.s.T,
                            a.s.hd);
-    qk_tile_load<KEYS, HD>(stages, k, 0, a.s.T, a.s.hd);
-    qk_tile_load<KEYS, HD>(stages + KEYS * LD, v, 0, a.s.T, a.s.hd);
-    qk_copy_commit();
-    for (int from = 0; from < end; from += KEYS) {
-        const T *keys = stages + from / KEYS % 2 * STAGE;
-        qk_copy_wait<0>();
-        __syncthreads(); /* these keys have come; those before them are done with */
-        if (from + KEYS < end) {
-            T *next = stages + (from / KEYS + 1) % 2 * STAGE;
-            qk_tile_load<KEYS, HD>(next, k, from + KEYS, a.s.T, a.s.hd);
-            qk_tile_load<KEYS, HD>(next + KEYS * LD, v, from + KEYS, a.s.T, a.s.hd);
-        }
-        qk_copy_commit();
+    qk_through_keys<KEYS, HD>(stages, k, v, end, a.s, [&](const T *keys, int from) {
         if (from >= mine + 16 * MF) /* seen by no row of this warp */
-            continue;
+            return;
         float s[MF][KEYS / 8][4], ds[MF][KEYS / 8][4];
         qk_rows_product<HD>(s, queries + warp_row * LD, keys);
         qk_rows_product<HD>(ds, douts + warp_row * LD, keys + KEYS * LD);
         gradient_of_rows<T>(ds, s, shift, delta, QK_LOG2E * a.s.scale, from + KEYS - 1 > mine,
                             mine + lane / 4 - from - lane % 4 * 2);
         qk_add_product<HD>(dq, ds, keys);
-    }
+    });
     qk_scale(dq, a.s.scale);
     qk_tile_store<HD>(qk_head_rows(a.dq, at.sequence, at.h, a.s.hd), queries + warp_row * LD, dq,
                       mine, a.s.T, a.s.hd);
@@ -231,19 +231,34 @@ static __global__ void __launch_bounds__(QK_TILE_THREADS) dkdv_kernel(const stru
 
 /* ---- launches ---- */
 
+template <class T, int HD, int MF>
+static void launch_dq(struct qk_device *d, const struct backward<T> *a)
+{
+    qk_cuda_launch(d, dq_kernel<T, HD, MF>, qk_grid_of(a->s, a->s.heads, QK_TILE_WARPS * 16 * MF),
+                   dim3(QK_TILE_THREADS), tiles_bytes<T, HD>(MF), *a);
+}
+
+/* Beside what a block asks for, 1 KiB of shared memory is the system's. */
+static bool two_fit(struct qk_device *d, int bytes)
+{
+    return 2 * (bytes + 1024) <= qk_cuda_shared(d);
+}
+
 template <class T, int HD> static void launch(struct qk_device *d, const struct backward<T> *a)
 {
-    constexpr int MF = backward_shape<T, HD>::MF, OTHERS = backward_shape<T, HD>::OTHERS;
-    constexpr int ROWS = QK_TILE_WARPS * 16 * MF,
-                  BYTES = (2 * ROWS + 4 * OTHERS) * qk_tile<T, HD>::ROW_BYTES;
+    constexpr int MF = backward_shape<T, HD>::MF, MOST_MF = backward_shape<T, HD>::MOST_MF;
+    constexpr int OTHERS = backward_shape<T, HD>::OTHERS;
     const int64_t count = (int64_t)a->s.heads * a->s.T;
     qk_cuda_launch(d, delta_kernel<T>,
                    dim3((unsigned)qk_cuda_blocks(count * DELTA_LANES, DELTA_THREADS)),
                    dim3(DELTA_THREADS), 0, *a, count);
-    qk_cuda_launch(d, dkdv_kernel<T, HD>, qk_grid_of(a->s, a->s.heads / (a->s.H / a->s.G), ROWS),
-                   dim3(QK_TILE_THREADS), BYTES + 4 * OTHERS * sizeof(float), *a);
-    qk_cuda_launch(d, dq_kernel<T, HD>, qk_grid_of(a->s, a->s.heads, ROWS), dim3(QK_TILE_THREADS),
-                   BYTES, *a);
+    qk_cuda_launch(d, dkdv_kernel<T, HD>,
+                   qk_grid_of(a->s, a->s.heads / (a->s.H / a->s.G), QK_TILE_WARPS * 16 * MF),
+                   dim3(QK_TILE_THREADS), tiles_bytes<T, HD>(MF) + 4 * OTHERS * sizeof(float), *a);
+    if (two_fit(d, tiles_bytes<T, HD>(MOST_MF)))
+        launch_dq<T, HD, MOST_MF>(d, a);
+    else
+        launch_dq<T, HD, MF>(d, a);
 }
 
 void qk_cuda_attention_back(struct qk_device *d, struct qk_buf dq, struct qk_buf dk,

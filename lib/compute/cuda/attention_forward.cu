@@ -107,7 +107,7 @@ template <class T, int HD>
 static __global__ void __launch_bounds__(QK_TILE_THREADS) forward_kernel(const struct forward<T> a)
 {
     constexpr int MF = forward_shape<T, HD>::MF, KEYS = forward_shape<T, HD>::KEYS;
-    constexpr int ROWS = QK_TILE_WARPS * 16 * MF, LD = qk_tile<T, HD>::LD, STAGE = 2 * KEYS * LD;
+    constexpr int ROWS = QK_TILE_WARPS * 16 * MF, LD = qk_tile<T, HD>::LD;
     T *queries = (T *)qk_shared(), *stages = queries + ROWS * LD;
     const struct qk_place at = qk_place_of<ROWS>(a.s);
     const struct qk_rows<const T> q = qk_head_rows(a.q, at.sequence, at.h, a.s.hd);
@@ -123,28 +123,16 @@ static __global__ void __launch_bounds__(QK_TILE_THREADS) forward_kernel(const s
     for (int r = 0; r < 2 * MF; r++)
         max[r / 2][r % 2] = -INFINITY, sum[r / 2][r % 2] = 0;
     qk_tile_load<ROWS, HD>(queries, q, at.first, a.s.T, a.s.hd);
-    qk_tile_load<KEYS, HD>(stages, k, 0, a.s.T, a.s.hd);
-    qk_tile_load<KEYS, HD>(stages + KEYS * LD, v, 0, a.s.T, a.s.hd);
-    qk_copy_commit();
-    for (int from = 0; from < end; from += KEYS) {
-        const T *keys = stages + from / KEYS % 2 * STAGE;
-        qk_copy_wait<0>();
-        __syncthreads(); /* these keys have come; those before them are done with */
-        if (from + KEYS < end) {
-            T *next = stages + (from / KEYS + 1) % 2 * STAGE;
-            qk_tile_load<KEYS, HD>(next, k, from + KEYS, a.s.T, a.s.hd);
-            qk_tile_load<KEYS, HD>(next + KEYS * LD, v, from + KEYS, a.s.T, a.s.hd);
-        }
-        qk_copy_commit();
+    qk_through_keys<KEYS, HD>(stages, k, v, end, a.s, [&](const T *keys, int from) {
         if (from >= mine + 16 * MF) /* seen by no row of this warp */
-            continue;
+            return;
         float s[MF][KEYS / 8][4];
         qk_rows_product<HD>(s, queries + warp_row * LD, keys);
         if (from + KEYS - 1 > mine)
             mask(s, mine, from);
         soften<T>(s, max, sum, out, scale2);
         qk_add_product<HD>(out, s, keys + KEYS * LD);
-    }
+    });
     finish(out, max, sum, a.lse + (int64_t)at.head * a.s.T, mine, a.s.T, a.s.scale);
     qk_tile_store<HD>(qk_head_rows(a.o, at.sequence, at.h, a.s.hd), queries + warp_row * LD, out,
                       mine, a.s.T, a.s.hd);

@@ -96,6 +96,30 @@ __device__ __forceinline__ void qk_tile_load(T *tile, struct qk_rows<const T> fr
     }
 }
 
+/* tile(keys, from) for tiles of KEYS keys, and behind them their values, from key 0 to `end`: one
+ * in shared memory while the next comes.  Queries loaded before are there with the first. */
+template <int KEYS, int HD, class T, class F>
+__device__ __forceinline__ void qk_through_keys(T *stages, struct qk_rows<const T> k,
+                                                struct qk_rows<const T> v, int end,
+                                                const struct qk_attention_sizes &s, F tile)
+{
+    constexpr int BEHIND = KEYS * qk_tile<T, HD>::LD;
+    qk_tile_load<KEYS, HD>(stages, k, 0, s.T, s.hd);
+    qk_tile_load<KEYS, HD>(stages + BEHIND, v, 0, s.T, s.hd);
+    qk_copy_commit();
+    for (int from = 0; from < end; from += KEYS) {
+        qk_copy_wait<0>();
+        __syncthreads(); /* these keys have come; those before them are done with */
+        if (from + KEYS < end) {
+            T *next = stages + (from / KEYS + 1) % 2 * 2 * BEHIND;
+            qk_tile_load<KEYS, HD>(next, k, from + KEYS, s.T, s.hd);
+            qk_tile_load<KEYS, HD>(next + BEHIND, v, from + KEYS, s.T, s.hd);
+        }
+        qk_copy_commit();
+        tile(stages + from / KEYS % 2 * 2 * BEHIND, from);
+    }
+}
+
 /* A warp's fragments, as T, to rows first .. of `to` that lie before `end`, through the warp's part
  * of a tile that nobody else reads any more. */
 template <int HD, int MF, class T>

@@ -435,6 +435,11 @@ void qk_cuda_set_chunks(struct qk_device *d, int64_t squares, int64_t logits)
     qk_cuda_of(d)->most_logits = logits;
 }
 
+void qk_cuda_set_shared(struct qk_device *d, int64_t bytes)
+{
+    qk_cuda_of(d)->shared = bytes;
+}
+
 int64_t qk_cuda_used(const struct qk_device *d)
 {
     return ((const struct qk_cuda *)d)->used;

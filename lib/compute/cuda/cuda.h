@@ -23,6 +23,8 @@ void qk_cuda_set_chunks(struct qk_device *d, int64_t squares, int64_t logits);
 /* Muon's: bytes of scratch at once, and the tiles that the first row of blocks of a symmetric
  * product must have for it to be cut into such rows. */
 void qk_cuda_set_muon(struct qk_device *d, int64_t most_bytes, int64_t least_tiles);
+/* Bytes of shared memory of a multiprocessor, 0: the card's. */
+void qk_cuda_set_shared(struct qk_device *d, int64_t bytes);
 
 /* Products so far that cuBLASLt had no algorithm for, and that a slow kernel did: none where
  * numbers are aligned to 16 bytes, or something is wrong. */

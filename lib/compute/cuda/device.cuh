@@ -62,6 +62,7 @@ struct qk_cuda {
     int64_t plain_products;
     int64_t most_squares, most_logits; /* bytes at once, qk_cuda_set_chunks; 0: as usual */
     int64_t muon_bytes, muon_tiles;    /* qk_cuda_set_muon; 0: as usual */
+    int64_t shared;                    /* qk_cuda_set_shared; 0: the card's */
 };
 
 static inline struct qk_cuda *qk_cuda_of(struct qk_device *d)
@@ -86,6 +87,13 @@ bool qk_cuda_works(struct qk_device *d, cudaError_t status);
 static inline int64_t qk_cuda_room(struct qk_device *d, int64_t most)
 {
     return qk_cuda_share(most, d->memory);
+}
+
+/* Bytes of shared memory of a multiprocessor. */
+static inline int64_t qk_cuda_shared(struct qk_device *d)
+{
+    const struct qk_cuda *c = qk_cuda_of(d);
+    return c->shared ? c->shared : (int64_t)c->card.sharedMemPerMultiprocessor;
 }
 
 /* Room on the device, 256-byte aligned, contents undefined, valid until the slot is asked for
