@@ -12,7 +12,7 @@ extern "C" {
 struct qk_device {
     const struct qk_ops *ops;
     struct qk_err failure; /* first failure; failure.text[0] == 0 while all is well */
-    bool profile;          /* take times (waits after every operation) */
+    bool profile;          /* take times; set before the first operation they are wanted of */
     bool bf16;  /* what is allocated from now on is for computing in bf16, where the device
                    can; the model says so from its config */
     bool apart; /* its memory is not the host's */

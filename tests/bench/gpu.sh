@@ -202,7 +202,10 @@ profile() { # MODEL
         }' "$work/profile.$few" "$work/profile.$many" >"$work/profile.rows"
     [ -s "$work/profile.rows" ] || { left_out "profile of $1: no table was printed"; return 0; }
     cat "$work/profile.rows" >>"$work/classes"
-    row "$1 profile" "all classes, waited for one by one" qk "$(awk '{ s += $3 } END { print 1000 * s }' "$work/profile.rows")" ms
+    local all step
+    all=$(awk '{ s += $3 } END { print 1000 * s }' "$work/profile.rows") step=$(value "$1" "a step, from line to line")
+    row "$1 profile" "all classes" qk "$all" ms
+    [ -z "$step" ] || row "$1 profile" "the rest of the step, between operations" qk "$(calc "$step - $all")" ms
     row "$1 profile" "their floors together" qk "$(awk '{ s += $6 } END { print 1000 * s }' "$work/profile.rows")" ms
     awk -F '\t' '{ printf "  %-12s %10.3f ms, floor %10.3f ms\n", $2, 1000 * $3, 1000 * $6 }' "$work/profile.rows"
 }

@@ -4,24 +4,24 @@ function wide(s, t) { t = s; gsub(/[\200-\277]/, "", t); return length(t) }
 function pad(s, n, left, blank) { blank = n > wide(s) ? sprintf("%" (n - wide(s)) "s", "") : ""; return left ? s blank : blank s }
 function grouped(s) { return length(s) > 3 ? grouped(substr(s, 1, length(s) - 3)) "," substr(s, length(s) - 2) : s }
 function figure(x) { return x >= 1000 ? grouped(sprintf("%.0f", x)) : x >= 100 ? sprintf("%.0f", x) : x >= 10 ? sprintf("%.1f", x) : x >= 1 ? sprintf("%.2f", x) : sprintf("%.3g", x) }
-function cells(a, b, c, d, e, f, i) {
+function cells(a, b, c, d, e, f, g, i) {
     lines++
-    cell[lines, 1] = a; cell[lines, 2] = b; cell[lines, 3] = c; cell[lines, 4] = d; cell[lines, 5] = e; cell[lines, 6] = f
-    for (i = 1; i <= 6; i++) if (wide(cell[lines, i]) > width[i]) width[i] = wide(cell[lines, i])
+    cell[lines, 1] = a; cell[lines, 2] = b; cell[lines, 3] = c; cell[lines, 4] = d; cell[lines, 5] = e; cell[lines, 6] = f; cell[lines, 7] = g
+    for (i = 1; i <= 7; i++) if (wide(cell[lines, i]) > width[i]) width[i] = wide(cell[lines, i])
 }
-function table(left, i, k, line) {
+function table(left, columns, i, k, line) {
     for (i = 1; i <= lines; i++) {
         line = "|"
-        for (k = 1; k <= 6; k++) line = line " " pad(cell[i, k], width[k], k <= left || i == 1 && k <= left) " |"
+        for (k = 1; k <= columns; k++) line = line " " pad(cell[i, k], width[k], k <= left || i == 1 && k <= left) " |"
         print line
         if (i > 1) continue
         line = "|"
-        for (k = 1; k <= 6; k++) { dash = sprintf("%" width[k] "s", ""); gsub(/ /, "-", dash); line = line (k <= left ? " " dash " |" : " " substr(dash, 2) ": |") }
+        for (k = 1; k <= columns; k++) { dash = sprintf("%" width[k] "s", ""); gsub(/ /, "-", dash); line = line (k <= left ? " " dash " |" : " " substr(dash, 2) ": |") }
         print line
     }
     print ""
     lines = 0
-    for (k = 1; k <= 6; k++) width[k] = 0
+    for (k = 1; k <= 7; k++) width[k] = 0
 }
 BEGIN { FS = "\t" }
 { file = FILENAME; sub(/.*\//, "", file) }
@@ -45,16 +45,16 @@ END {
             cells(first ? part[key] : "", first ? title[key] : "", who[key, n], figure(value[key, n]), unit[key], ratio)
         }
     }
-    table(3)
+    table(3, 6)
     for (i = 1; i <= classes; i++) {
         if (model[i] != model[i - 1]) {
-            print model[i] ", a step by class of operation, waited for one by one; floor: operations at the best product measured or bytes at copy bandwidth"
+            print model[i] ", a step by class of operation, by the card's clock; floor: operations at the best product measured or bytes at copy bandwidth"
             print ""
-            cells("class", "ms", "floor, ms", "GFLOP", "GB", "TFLOP/s")
+            cells("class", "ms", "floor, ms", "gap, ms", "GFLOP", "GB", "TFLOP/s")
             whole = bottom = 0
         }
         whole += seconds[i]; bottom += least[i]
-        cells(name[i], sprintf("%.3f", 1e3 * seconds[i]), sprintf("%.3f", 1e3 * least[i]), sprintf("%.2f", gflop[i]), sprintf("%.3f", gb[i]), seconds[i] > 0 ? sprintf("%.1f", gflop[i] / seconds[i] / 1e3) : "")
-        if (model[i] != model[i + 1]) { cells("together", sprintf("%.3f", 1e3 * whole), sprintf("%.3f", 1e3 * bottom), "", "", ""); table(1) }
+        cells(name[i], sprintf("%.3f", 1e3 * seconds[i]), sprintf("%.3f", 1e3 * least[i]), sprintf("%.3f", 1e3 * (seconds[i] - least[i])), sprintf("%.2f", gflop[i]), sprintf("%.3f", gb[i]), seconds[i] > 0 ? sprintf("%.1f", gflop[i] / seconds[i] / 1e3) : "")
+        if (model[i] != model[i + 1]) { cells("together", sprintf("%.3f", 1e3 * whole), sprintf("%.3f", 1e3 * bottom), sprintf("%.3f", 1e3 * (whole - bottom)), "", "", ""); table(1, 7) }
     }
 }

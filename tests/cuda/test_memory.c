@@ -2,6 +2,7 @@
  * and what happens when there is no room. */
 #include "cuda/both.h"
 
+#include "base/progress.h"
 #include "compute/device.h"
 
 static const enum qk_role ROLES[] = {QK_ROLE_PARAMETER, QK_ROLE_GRADIENT, QK_ROLE_STATE,
@@ -271,6 +272,17 @@ static void test_profile(void **state)
     assert_true(d->bytes[QK_CLASS_MATMUL] == 3.0 * N * N * sizeof(float));
     assert_true(d->seconds[QK_CLASS_MATMUL] > 0);
     assert_true(d->seconds[QK_CLASS_LOSS] == 0);
+    /* More operations than are marked between two waits: each counts once. */
+    const double from = qk_now();
+    memset(d->seconds, 0, sizeof d->seconds);
+    memset(d->bytes, 0, sizeof d->bytes);
+    for (int i = 0; i < 5000; i++)
+        d->ops->zero(d, b, N);
+    assert_works(d->ops->sync(d, &err));
+    assert_works(d->ops->sync(d, &err));
+    assert_true(d->bytes[QK_CLASS_MEMORY] == 5000.0 * N * sizeof(float));
+    assert_true(d->seconds[QK_CLASS_MEMORY] > 0);
+    assert_true(d->seconds[QK_CLASS_MEMORY] <= 1.01 * (qk_now() - from));
     free(x);
     release_all(d, (struct qk_buf[]){a, b}, 2);
     qk_device_close(d);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "compute/cuda/gemm.cuh"
 
@@ -36,13 +35,6 @@ bool qk_cuda_works(struct qk_device *d, cudaError_t status)
     return false;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 unsigned long long *qk_cuda_strays(struct qk_device *d, enum qk_cuda_reader who, int64_t V)
 {
     qk_cuda_of(d)->vocabulary[who] = V;
@@ -63,22 +55,65 @@ static void tell_strays(struct qk_device *d, const unsigned long long strays[QK_
     }
 }
 
+/* ---- waiting, and times taken ---- */
+
+/* What the card took for the operations that were marked, now that they are done. */
+static void take_times(struct qk_device *d)
+{
+    struct qk_cuda *c = qk_cuda_of(d);
+    for (int i = 0; i < c->marks.count; i++) {
+        float ms = 0;
+        if (qk_cuda_works(d, cudaEventElapsedTime(&ms, c->marks.at[2 * i], c->marks.at[2 * i + 1])))
+            d->seconds[c->marks.which[i]] += 1e-3 * (double)ms;
+    }
+    c->marks.count = 0;
+}
+
 /* Kernels run later than they are asked for, so a failure of one is found by whoever waits. */
 static void wait(struct qk_device *d)
 {
     unsigned long long strays[QK_CUDA_READERS];
-    const struct qk_cuda *c = qk_cuda_of(d);
+    struct qk_cuda *c = qk_cuda_of(d);
+    if (c->waited)
+        return;
     cudaError_t status =
         cudaMemcpyAsync(strays, c->strays, sizeof strays, cudaMemcpyDeviceToHost, c->stream);
     if (status == cudaSuccess)
         status = cudaStreamSynchronize(c->stream);
     if (status == cudaSuccess) {
+        c->waited = true;
+        take_times(d);
         tell_strays(d, strays);
         return;
     }
-    qk_cuda_fail(d, "%s (found when waiting; with --profile every operation is waited for)",
+    qk_cuda_fail(d,
+                 "%s (found when waiting; with CUDA_LAUNCH_BLOCKING=1 in the environment where "
+                 "it happened)",
                  cudaGetErrorString(status));
     cudaGetLastError();
+}
+
+static void mark(struct qk_device *d, int place)
+{
+    struct qk_cuda *c = qk_cuda_of(d);
+    if (!c->marks.at) {
+        c->marks.at = (cudaEvent_t *)calloc(2 * QK_CUDA_MARKS, sizeof *c->marks.at);
+        for (int i = 0; c->marks.at && i < 2 * QK_CUDA_MARKS; i++)
+            if (!qk_cuda_works(d, cudaEventCreate(&c->marks.at[i])))
+                return;
+    }
+    if (c->marks.at)
+        qk_cuda_works(d, cudaEventRecord(c->marks.at[place], c->stream));
+    else
+        qk_cuda_fail(d, "the host is out of memory");
+}
+
+static void drop_marks(struct qk_cuda *c)
+{
+    for (int i = 0; c->marks.at && i < 2 * QK_CUDA_MARKS; i++)
+        if (c->marks.at[i])
+            cudaEventDestroy(c->marks.at[i]);
+    free(c->marks.at);
 }
 
 bool qk_cuda_begin(struct qk_device *d, const char *op)
@@ -87,18 +122,23 @@ bool qk_cuda_begin(struct qk_device *d, const char *op)
         return false;
     struct qk_cuda *c = qk_cuda_of(d);
     c->op = op;
-    c->started = d->profile ? now() : 0;
+    c->waited = false;
+    if (d->profile)
+        mark(d, 2 * c->marks.count);
     return true;
 }
 
 void qk_cuda_end(struct qk_device *d, enum qk_class which, double flops, double bytes)
 {
-    if (!d->profile)
+    struct qk_cuda *c = qk_cuda_of(d);
+    if (!d->profile || d->failure.text[0])
         return;
-    wait(d);
-    d->seconds[which] += now() - qk_cuda_of(d)->started;
+    mark(d, 2 * c->marks.count + 1);
+    c->marks.which[c->marks.count++] = which;
     d->flops[which] += flops;
     d->bytes[which] += bytes;
+    if (c->marks.count == QK_CUDA_MARKS)
+        wait(d);
 }
 
 /* ---- memory ---- */
@@ -265,8 +305,8 @@ static void cuda_get(struct qk_device *d, float *to, struct qk_buf from, int64_t
     } else {
         move(d, to, qk_cuda_at<float>(d, from), n, cudaMemcpyDeviceToHost);
     }
-    wait(d);
     qk_cuda_end(d, QK_CLASS_MEMORY, 0, (double)n * 4);
+    wait(d);
 }
 
 static void cuda_put_tokens(struct qk_device *d, struct qk_buf to, const int32_t *from, int64_t n)
@@ -282,8 +322,8 @@ static void cuda_get_tokens(struct qk_device *d, int32_t *to, struct qk_buf from
     if (!qk_cuda_begin(d, "get_tokens"))
         return;
     move(d, to, qk_cuda_at<int32_t>(d, from), n, cudaMemcpyDeviceToHost);
-    wait(d);
     qk_cuda_end(d, QK_CLASS_MEMORY, 0, (double)n * 4);
+    wait(d);
 }
 
 /* Where the numbers of an array lie and how many bytes each has. */
@@ -424,6 +464,7 @@ void qk_cuda_close(struct qk_device *d)
     for (int i = 0; i < QK_CUDA_SLOTS; i++)
         give(d, c->scratch[i].at, (int64_t)c->scratch[i].bytes);
     cudaFree(c->strays);
+    drop_marks(c);
     if (c->stream)
         cudaStreamDestroy(c->stream);
     free(c);

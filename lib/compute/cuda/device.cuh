@@ -2,7 +2,8 @@
  *
  * A qk_buf's base is a struct qk_cuda_array on the host, which knows where its numbers lie and how
  * wide they are; an operation asks for them as the type it computes in and never by a cast.
- * All work goes to one stream in order; nothing waits but get, sync and --profile.
+ * All work goes to one stream in order; nothing waits but get and sync.  --profile marks where
+ * operations begin and end in the stream, and reads the times at the next wait.
  *
  * Every sum has a fixed shape (blocks of fixed size, partial sums added in order by a second
  * kernel), and no floating-point atomic is used: the same inputs give the same bits on one kind of
@@ -42,6 +43,8 @@ enum qk_cuda_reader {
     QK_CUDA_READERS,
 };
 
+enum { QK_CUDA_MARKS = 2048 };
+
 struct qk_lt; /* gemm.cuh */
 
 struct qk_cuda {
@@ -49,8 +52,13 @@ struct qk_cuda {
     int index;
     cudaStream_t stream;
     cudaDeviceProp card;
-    const char *op; /* the operation begun last */
-    double started;
+    const char *op;      /* the operation begun last */
+    struct {             /* --profile: when operations began and ended, on the card, since a wait */
+        cudaEvent_t *at; /* [2 QK_CUDA_MARKS] */
+        enum qk_class which[QK_CUDA_MARKS];
+        int count;
+    } marks;
+    bool waited;  /* for all that was asked for */
     int64_t used; /* bytes of arrays and scratch */
     struct {
         void *at;
