@@ -229,16 +229,12 @@ static void count_relu2_matmul(struct qk_device *d, struct qk_buf y, struct qk_b
     multiplies(d, M, N, K, !qk_is_none(base));
 }
 
-static void count_relu2_matmul_dx(struct qk_device *d, struct qk_buf du, struct qk_buf dy,
-                                  struct qk_buf w, struct qk_buf u, int64_t M, int64_t N, int64_t K)
-{
-    multiplies(d, M, K, N, 1);
-}
-
-static void count_relu2_matmul_dw(struct qk_device *d, struct qk_buf dw, struct qk_buf dy,
-                                  struct qk_buf u, int64_t M, int64_t N, int64_t K)
+static void count_relu2_matmul_back(struct qk_device *d, struct qk_buf du, struct qk_buf dw,
+                                    struct qk_buf dy, struct qk_buf w, struct qk_buf u, int64_t M,
+                                    int64_t N, int64_t K)
 {
     need_squares(d, M, K);
+    multiplies(d, M, K, N, 1);
     count_matmul_dw(d, dw, dy, u, M, N, K);
 }
 

@@ -156,14 +156,13 @@ struct qk_ops {
                       bool add, int64_t M, int64_t N, int64_t K);
     void (*matmul_dw)(struct qk_device *d, struct qk_buf dw, struct qk_buf dy, struct qk_buf x,
                       int64_t M, int64_t N, int64_t K); /* dw[N,K] += dy^T x */
-    /* The same with x = max(0, u)^2 (So et al. 2021), which need not be stored:
-     * y = base + x w^T,  du = (dy w) * 2 max(0, u),  dw += dy^T x. */
+    /* The same with x = max(0, u)^2 (So et al. 2021), which need not be stored: y = base + x w^T;
+     * back du = (dy w) * 2 max(0, u) and dw += dy^T x. */
     void (*relu2_matmul)(struct qk_device *d, struct qk_buf y, struct qk_buf base, struct qk_buf u,
                          struct qk_buf w, int64_t M, int64_t N, int64_t K);
-    void (*relu2_matmul_dx)(struct qk_device *d, struct qk_buf du, struct qk_buf dy,
-                            struct qk_buf w, struct qk_buf u, int64_t M, int64_t N, int64_t K);
-    void (*relu2_matmul_dw)(struct qk_device *d, struct qk_buf dw, struct qk_buf dy,
-                            struct qk_buf u, int64_t M, int64_t N, int64_t K);
+    void (*relu2_matmul_back)(struct qk_device *d, struct qk_buf du, struct qk_buf dw,
+                              struct qk_buf dy, struct qk_buf w, struct qk_buf u, int64_t M,
+                              int64_t N, int64_t K);
 
     /* ---- what happens to a query or key head before attention ----
      * y[m, h] = rotate(gain * x[m, h] * rstd[m, h]); position = m mod T.  y is dense
@@ -236,8 +235,7 @@ struct qk_ops {
     X(prefix, matmul_dx)                                                                           \
     X(prefix, matmul_dw)                                                                           \
     X(prefix, relu2_matmul)                                                                        \
-    X(prefix, relu2_matmul_dx)                                                                     \
-    X(prefix, relu2_matmul_dw)                                                                     \
+    X(prefix, relu2_matmul_back)                                                                   \
     X(prefix, head_prepare)                                                                        \
     X(prefix, head_prepare_back)                                                                   \
     X(prefix, attention)                                                                           \

@@ -164,8 +164,7 @@ static void feed_forward_back(struct qk_model *m, const struct layer_weights *w,
         ops->matmul_dx(m->d, m->df, m->dx, w->w_down, false, M, D, F);
         ops->swiglu_back(m->d, m->dgate, m->du, m->df, a->gate, a->up, M * F);
     } else {
-        ops->relu2_matmul_dw(m->d, g->w_down, m->dx, a->up, M, D, F);
-        ops->relu2_matmul_dx(m->d, m->du, m->dx, w->w_down, a->up, M, D, F);
+        ops->relu2_matmul_back(m->d, m->du, g->w_down, m->dx, w->w_down, a->up, M, D, F);
     }
     ops->matmul_dw(m->d, g->w_up, m->du, a->norm2, M, F, D);
     ops->matmul_dx(m->d, m->dnorm, m->du, w->w_up, false, M, F, D);

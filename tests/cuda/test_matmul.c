@@ -67,8 +67,7 @@ static void run_squares(struct both *b, const void *one)
     if (b->d->apart)
         qk_cuda_set_chunks(b->d, c->rows * K * (b->d->bf16 ? 2 : 4), 0);
     b->d->ops->relu2_matmul(b->d, y, base, u, w, M, N, K);
-    b->d->ops->relu2_matmul_dx(b->d, du, dy, w, u, M, N, K);
-    b->d->ops->relu2_matmul_dw(b->d, dw, dy, u, M, N, K);
+    b->d->ops->relu2_matmul_back(b->d, du, dw, dy, w, u, M, N, K);
     out(b, "y", y, M * N, K, 0x3p-8);
     out(b, "du", du, M * K, N, 0x2p-8);
     out(b, "dw", dw, N * K, M, 0x2p-8);

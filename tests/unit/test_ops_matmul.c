@@ -24,8 +24,7 @@ static void run(struct qk_device *d, const void *one, struct outputs *out)
         base = c->add ? base : QK_NONE;
         if (through) {
             ops->relu2_matmul(d, y, base, x, w, M, N, K);
-            ops->relu2_matmul_dx(d, dx, dy, w, x, M, N, K);
-            ops->relu2_matmul_dw(d, dw, dy, x, M, N, K);
+            ops->relu2_matmul_back(d, dx, dw, dy, w, x, M, N, K);
         } else {
             ops->matmul(d, y, base, x, w, M, N, K);
             ops->matmul_dx(d, dx, dy, w, c->add, M, N, K);

@@ -134,14 +134,6 @@ void qk_cpu_matmul_dx(struct qk_device *d, struct qk_buf dx, struct qk_buf dy, s
     product(d, &p);
 }
 
-void qk_cpu_relu2_matmul_dx(struct qk_device *d, struct qk_buf du, struct qk_buf dy,
-                            struct qk_buf w, struct qk_buf u, int64_t M, int64_t N, int64_t K)
-{
-    struct qk_cpu_product p = to_input(du, dy, w, M, N, K);
-    p.gate = qk_cpu_in(u);
-    product(d, &p);
-}
-
 static struct qk_cpu_product to_weight(struct qk_buf dw, struct qk_buf dy, struct qk_buf x,
                                        int64_t M, int64_t N, int64_t K)
 {
@@ -166,10 +158,14 @@ void qk_cpu_matmul_dw(struct qk_device *d, struct qk_buf dw, struct qk_buf dy, s
     product(d, &p);
 }
 
-void qk_cpu_relu2_matmul_dw(struct qk_device *d, struct qk_buf dw, struct qk_buf dy,
-                            struct qk_buf u, int64_t M, int64_t N, int64_t K)
+void qk_cpu_relu2_matmul_back(struct qk_device *d, struct qk_buf du, struct qk_buf dw,
+                              struct qk_buf dy, struct qk_buf w, struct qk_buf u, int64_t M,
+                              int64_t N, int64_t K)
 {
-    struct qk_cpu_product p = to_weight(dw, dy, u, M, N, K);
-    p.square_b = true;
-    product(d, &p);
+    struct qk_cpu_product weight = to_weight(dw, dy, u, M, N, K),
+                          input = to_input(du, dy, w, M, N, K);
+    weight.square_b = true;
+    input.gate = qk_cpu_in(u);
+    product(d, &weight);
+    product(d, &input);
 }

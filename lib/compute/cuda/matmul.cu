@@ -6,50 +6,54 @@ enum { THREADS = 256 };
 
 /* ---- squares and their gate ---- */
 
-/* max(0, u)^2, or dx times its derivative; NaN stays NaN. */
-template <bool BACK> __device__ __forceinline__ float relu2(float u, float dx)
+/* NaN stays NaN. */
+__device__ __forceinline__ float positive(float u)
 {
-    const float r = u < 0 ? 0 : u;
-    return BACK ? dx * (2 * r) : r * r;
+    return u < 0 ? 0 : u;
 }
 
-/* A thread per pack of N; the last one number by number. */
+/* x = max(0, u)^2, and with BACK du, the gradient of x, becomes that of u: one way through u for
+ * both.  A thread per pack of N; the last one number by number. */
 template <class T, int N, bool BACK>
-static __global__ void __launch_bounds__(THREADS) relu2_kernel(T *to, const T *u, int64_t n)
+static __global__ void __launch_bounds__(THREADS) relu2_kernel(T *x, T *du, const T *u, int64_t n)
 {
     typedef qk_pack<T, N> pack;
     const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * N;
     if (at + N <= n) {
         const pack from = *(const pack *)(u + at);
-        pack x = BACK ? *(const pack *)(to + at) : from;
-        for (int k = 0; k < N; k++)
-            x.at[k] = qk_round<T>(relu2<BACK>(qk_wide(from.at[k]), qk_wide(x.at[k])));
-        *(pack *)(to + at) = x;
+        pack square, gate = BACK ? *(const pack *)(du + at) : from;
+        for (int k = 0; k < N; k++) {
+            const float r = positive(qk_wide(from.at[k]));
+            square.at[k] = qk_round<T>(r * r);
+            gate.at[k] = qk_round<T>(qk_wide(gate.at[k]) * (2 * r));
+        }
+        *(pack *)(x + at) = square;
+        if (BACK)
+            *(pack *)(du + at) = gate;
         return;
     }
-    for (int64_t i = at; i < n; i++)
-        to[i] = qk_round<T>(relu2<BACK>(qk_wide(u[i]), BACK ? qk_wide(to[i]) : 0.0f));
+    for (int64_t i = at; i < n; i++) {
+        const float r = positive(qk_wide(u[i]));
+        x[i] = qk_round<T>(r * r);
+        if (BACK)
+            du[i] = qk_round<T>(qk_wide(du[i]) * (2 * r));
+    }
 }
 
-template <bool BACK, class T>
-static void relu2_all(struct qk_device *d, T *to, const T *u, int64_t n)
+/* Squares in scratch, NULL with the failure kept; du may be NULL. */
+template <bool BACK, class T> static T *squared(struct qk_device *d, T *du, const T *u, int64_t n)
 {
     const int N = 16 / sizeof(T);
-    if (qk_cuda_packs<N>(to, N) && qk_cuda_packs<N>(u, N))
-        qk_cuda_launch(d, relu2_kernel<T, N, BACK>, qk_cuda_blocks(n, THREADS * N), THREADS, 0, to,
-                       u, n);
+    T *x = (T *)qk_cuda_scratch(d, QK_CUDA_TILES, n * (int64_t)sizeof(T));
+    if (!x)
+        return NULL;
+    if (qk_cuda_packs<N>(du, N) && qk_cuda_packs<N>(u, N))
+        qk_cuda_launch(d, relu2_kernel<T, N, BACK>, qk_cuda_blocks(n, THREADS * N), THREADS, 0, x,
+                       du, u, n);
     else
-        qk_cuda_launch(d, relu2_kernel<T, 1, BACK>, qk_cuda_blocks(n, THREADS), THREADS, 0, to, u,
-                       n);
-}
-
-/* Into scratch; NULL with the failure kept. */
-template <class T> static T *squared(struct qk_device *d, const T *u, int64_t n)
-{
-    T *to = (T *)qk_cuda_scratch(d, QK_CUDA_TILES, n * (int64_t)sizeof(T));
-    if (to)
-        relu2_all<false>(d, to, u, n);
-    return to;
+        qk_cuda_launch(d, relu2_kernel<T, 1, BACK>, qk_cuda_blocks(n, THREADS), THREADS, 0, x, du,
+                       u, n);
+    return x;
 }
 
 template <class T> static int64_t rows_at_once(struct qk_device *d, int64_t M, int64_t K)
@@ -113,13 +117,17 @@ static int64_t width(enum qk_cuda_type type)
     return type == QK_CUDA_BF16 ? 2 : 4;
 }
 
-/* The whole product counted, with `others` more arrays like the result. */
-static void end(struct qk_device *d, const struct qk_cuda_product *p, int others)
+/* Of both operands, the result, and `others` more arrays like it. */
+static double bytes_of(const struct qk_cuda_product *p, int others)
 {
     const double M = (double)p->M, N = (double)p->N, K = (double)p->K;
-    qk_cuda_end(d, QK_CLASS_MATMUL, 2 * M * N * K,
-                (M * K + K * N) * (double)width(p->in) +
-                    (1 + others) * M * N * (double)width(p->out));
+    return (M * K + K * N) * (double)width(p->in) + (1 + others) * M * N * (double)width(p->out);
+}
+
+static void end(struct qk_device *d, const struct qk_cuda_product *p, int others)
+{
+    qk_cuda_end(d, QK_CLASS_MATMUL, 2 * (double)p->M * (double)p->N * (double)p->K,
+                bytes_of(p, others));
 }
 
 /* ---- the operations ---- */
@@ -179,7 +187,7 @@ void qk_cuda_relu2_matmul(struct qk_device *d, struct qk_buf y, struct qk_buf ba
         struct qk_cuda_product p = {};
         for (int64_t m = 0; m < M; m += rows) {
             const int64_t these = m + rows < M ? rows : M - m;
-            const T *x = squared(d, qk_cuda_at<T>(d, qk_at(u, m * K)), these * K);
+            const T *x = squared<false, T>(d, NULL, qk_cuda_at<T>(d, qk_at(u, m * K)), these * K);
             p = forward<T>(qk_cuda_at<T>(d, qk_at(y, m * N)), qk_cuda_at<T>(d, qk_at(base, m * N)),
                            x, w_at, these, N, K);
             qk_cuda_gemm(d, &p);
@@ -189,38 +197,28 @@ void qk_cuda_relu2_matmul(struct qk_device *d, struct qk_buf y, struct qk_buf ba
     });
 }
 
-void qk_cuda_relu2_matmul_dx(struct qk_device *d, struct qk_buf du, struct qk_buf dy,
-                             struct qk_buf w, struct qk_buf u, int64_t M, int64_t N, int64_t K)
+void qk_cuda_relu2_matmul_back(struct qk_device *d, struct qk_buf du, struct qk_buf dw,
+                               struct qk_buf dy, struct qk_buf w, struct qk_buf u, int64_t M,
+                               int64_t N, int64_t K)
 {
-    if (!qk_cuda_begin(d, "relu2_matmul_dx"))
-        return;
-    qk_cuda_by_type(u, [&](auto zero) {
-        typedef decltype(zero) T;
-        T *to = qk_cuda_at<T>(d, du);
-        const struct qk_cuda_product p =
-            to_input<T>(to, qk_cuda_at<T>(d, dy), qk_cuda_at<T>(d, w), false, M, N, K);
-        qk_cuda_gemm(d, &p);
-        relu2_all<true>(d, to, qk_cuda_at<T>(d, u), M * K);
-        end(d, &p, 1);
-    });
-}
-
-void qk_cuda_relu2_matmul_dw(struct qk_device *d, struct qk_buf dw, struct qk_buf dy,
-                             struct qk_buf u, int64_t M, int64_t N, int64_t K)
-{
-    if (!qk_cuda_begin(d, "relu2_matmul_dw"))
+    if (!qk_cuda_begin(d, "relu2_matmul_back"))
         return;
     qk_cuda_by_type(u, [&](auto zero) {
         typedef decltype(zero) T;
         const int64_t rows = rows_at_once<T>(d, M, K);
+        const struct qk_cuda_product in = to_input<T>(qk_cuda_at<T>(d, du), qk_cuda_at<T>(d, dy),
+                                                      qk_cuda_at<T>(d, w), false, M, N, K);
         struct qk_cuda_product p = {};
+        qk_cuda_gemm(d, &in);
         for (int64_t m = 0; m < M; m += rows) {
             const int64_t these = m + rows < M ? rows : M - m;
-            const T *x = squared(d, qk_cuda_at<T>(d, qk_at(u, m * K)), these * K);
+            const T *x = squared<true, T>(d, qk_cuda_at<T>(d, qk_at(du, m * K)),
+                                          qk_cuda_at<T>(d, qk_at(u, m * K)), these * K);
             p = to_weight<T>(d, dw, qk_cuda_at<T>(d, qk_at(dy, m * N)), x, these, N, K);
             qk_cuda_gemm(d, &p);
         }
         p.K = M;
-        end(d, &p, 1);
+        qk_cuda_end(d, QK_CLASS_MATMUL, 4 * (double)M * (double)N * (double)K,
+                    bytes_of(&in, 1) + bytes_of(&p, 1));
     });
 }
