@@ -43,19 +43,24 @@ template <class T>
 static __global__ void __launch_bounds__(DELTA_THREADS)
     delta_kernel(const struct backward<T> a, int64_t count)
 {
-    constexpr int PACK = 16 / (int)sizeof(T);
+    constexpr int PACK = 16 / (int)sizeof(T), STEP = DELTA_LANES * PACK, STEPS = 128 / STEP;
     typedef qk_pack<T, PACK> pack;
     const int64_t i = ((int64_t)blockIdx.x * DELTA_THREADS + threadIdx.x) / DELTA_LANES;
     const int lane = (int)threadIdx.x % DELTA_LANES;
     float sum = 0;
     if (i < count && a.o.packs && a.d_o.packs) {
-        for (int c = lane * PACK; c < a.s.hd; c += DELTA_LANES * PACK) {
-            const pack x = *(const pack *)(a.o.at + i * a.s.hd + c);
-            const pack y = *(const pack *)(a.d_o.at + i * a.s.hd + c);
+        pack x[STEPS] = {}, y[STEPS] = {}; /* all on their way before the first is used */
+#pragma unroll
+        for (int k = 0; k < STEPS; k++)
+            if (k * STEP + lane * PACK < a.s.hd) {
+                x[k] = *(const pack *)(a.o.at + i * a.s.hd + k * STEP + lane * PACK);
+                y[k] = *(const pack *)(a.d_o.at + i * a.s.hd + k * STEP + lane * PACK);
+            }
+#pragma unroll
+        for (int k = 0; k < STEPS; k++)
 #pragma unroll
             for (int e = 0; e < PACK; e++)
-                sum = fmaf(qk_wide(x.at[e]), qk_wide(y.at[e]), sum);
-        }
+                sum = fmaf(qk_wide(x[k].at[e]), qk_wide(y[k].at[e]), sum);
     } else if (i < count) {
         for (int c = lane; c < a.s.hd; c += DELTA_LANES)
             sum = fmaf(qk_wide(a.o.at[i * a.s.hd + c]), qk_wide(a.d_o.at[i * a.s.hd + c]), sum);

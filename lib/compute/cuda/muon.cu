@@ -55,7 +55,8 @@ __device__ __forceinline__ float look_ahead(float b, float g, float fresh)
  * and g again costs the pass that scales it no more than reading it would. */
 template <int N>
 static __global__ void __launch_bounds__(THREADS)
-    momentum(float *b_, double *partial, const float *g_, const float *scale, float fresh, layout l)
+    momentum(float *__restrict__ b_, double *__restrict__ partial, const float *__restrict__ g_,
+             const float *__restrict__ scale, float fresh, layout l)
 {
     typedef qk_pack<float, N> pack;
     __shared__ double room[THREADS / QK_WARP];
@@ -97,8 +98,9 @@ static __global__ void __launch_bounds__(THREADS)
 /* x = u / norm, rounded to T */
 template <class T, int N>
 static __global__ void __launch_bounds__(THREADS)
-    normalise(T *x_, const float *b_, const float *g_, const float *scale, const float *inverse,
-              float fresh, layout l)
+    normalise(T *__restrict__ x_, const float *__restrict__ b_, const float *__restrict__ g_,
+              const float *__restrict__ scale, const float *__restrict__ inverse, float fresh,
+              layout l)
 {
     typedef qk_pack<float, N> pack;
     const part p = part_of_block(l);
@@ -118,7 +120,8 @@ static __global__ void __launch_bounds__(THREADS)
 /* w = keep w - rate x; narrow is NULL or the rounded copy of w. */
 template <class T, int N>
 static __global__ void __launch_bounds__(THREADS)
-    update(float *w_, bf16 *narrow_, const T *x_, float keep, float rate, layout l)
+    update(float *__restrict__ w_, bf16 *__restrict__ narrow_, const T *__restrict__ x_, float keep,
+           float rate, layout l)
 {
     typedef qk_pack<float, N> pack;
     const part p = part_of_block(l);

@@ -12,16 +12,17 @@ enum { LAST_THREADS = 1024 }; /* of the block that adds the partial sums */
 /* partial[k] = sum of g^2 over the block's numbers, read N at a time */
 template <int N>
 static __global__ void __launch_bounds__(THREADS)
-    square_sums(double *partial, const float *g, int64_t n)
+    square_sums(double *__restrict__ partial, const float *__restrict__ g, int64_t n)
 {
     __shared__ double room[THREADS / QK_WARP];
     const int64_t from = (int64_t)blockIdx.x * BLOCK;
     const int count = n - from < BLOCK ? (int)(n - from) : BLOCK;
     g += from;
     double sum = 0;
+    const qk_pack<float, N> *packs = (const qk_pack<float, N> *)g;
 #pragma unroll 4
-    for (int i = (int)threadIdx.x * N; i + N <= count; i += THREADS * N) {
-        const qk_pack<float, N> p = *(const qk_pack<float, N> *)(g + i);
+    for (int i = (int)threadIdx.x; i < count / N; i += THREADS) {
+        const qk_pack<float, N> p = packs[i];
         for (int e = 0; e < N; e++)
             sum += (double)p.at[e] * (double)p.at[e];
     }
@@ -56,8 +57,9 @@ struct constants {
 /* N neighbours per thread; narrow is NULL or the rounded copy of w. */
 template <int N>
 static __global__ void __launch_bounds__(THREADS)
-    adamw_step(float *w, bf16 *narrow, float *m, float *v, const float *g, const float *scale,
-               int64_t n, constants c)
+    adamw_step(float *__restrict__ w, bf16 *__restrict__ narrow, float *__restrict__ m,
+               float *__restrict__ v, const float *__restrict__ g, const float *scale, int64_t n,
+               constants c)
 {
     typedef qk_pack<float, N> pack;
     const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * N;

@@ -39,31 +39,50 @@ template <int P, class T> __device__ __forceinline__ void qk_write(T *to, const 
     }
 }
 
-/* to[i] += partial[0, i] + partial[1, i] + ..., of `count` rows of N: as many threads as there are
- * rows, but 32 at most, share a column, and one adds their sums, always in the same order. */
+/* Columns of a block below: 32 bytes, the least that memory gives; and numbers a thread reads at
+ * once. */
+enum { QK_ADD_COLUMNS = 8, QK_ADD_AHEAD = 8 };
+
+/* to[i] += partial[0, i] + partial[1, i] + ..., of `count` rows of N.  Few rows of few columns:
+ * what it takes is waiting for memory, so that rows are shared by as many threads as there are. */
 [[maybe_unused]] static __global__ void __launch_bounds__(1024)
     qk_add_partials(float *to, const float *partial, int64_t count, int64_t N)
 {
-    __shared__ double room[32][33];
-    const int64_t i = (int64_t)blockIdx.x * 32 + threadIdx.x;
+    __shared__ double room[32][QK_ADD_COLUMNS]; /* a row per warp */
+    const int column = threadIdx.x % QK_ADD_COLUMNS, rows = blockDim.x / QK_ADD_COLUMNS;
+    const int64_t i = (int64_t)blockIdx.x * QK_ADD_COLUMNS + column;
     double sum = 0;
-    for (int64_t k = threadIdx.y; i < N && k < count; k += blockDim.y)
-        sum += (double)partial[k * N + i];
-    room[threadIdx.y][threadIdx.x] = sum;
+    for (int64_t k = threadIdx.x / QK_ADD_COLUMNS; k < count; k += QK_ADD_AHEAD * rows) {
+        float x[QK_ADD_AHEAD]; /* all on their way before the first is added */
+#pragma unroll
+        for (int e = 0; e < QK_ADD_AHEAD; e++)
+            x[e] = i < N && k + e * rows < count ? partial[(k + e * rows) * N + i] : 0.0f;
+#pragma unroll
+        for (int e = 0; e < QK_ADD_AHEAD; e++)
+            sum += (double)x[e];
+    }
+    for (int lanes = QK_ADD_COLUMNS; lanes < QK_WARP; lanes *= 2)
+        sum += __shfl_xor_sync(QK_ALL_LANES, sum, lanes);
+    if (threadIdx.x % QK_WARP < QK_ADD_COLUMNS)
+        room[threadIdx.x / QK_WARP][column] = sum;
     __syncthreads();
-    if (threadIdx.y != 0 || i >= N)
+    if (threadIdx.x >= QK_ADD_COLUMNS || i >= N)
         return;
-    for (int k = 1; k < (int)blockDim.y; k++)
-        sum += room[k][threadIdx.x];
+    for (int w = 1; w < (int)(blockDim.x / QK_WARP); w++)
+        sum += room[w][column];
     to[i] += (float)sum;
 }
 
 static inline void qk_cuda_add_partials(struct qk_device *d, float *to, const float *partial,
                                         int64_t count, int64_t N)
 {
-    const dim3 block(32, count < 1 ? 1 : count < 32 ? (unsigned)count : 32);
-    qk_cuda_launch(d, qk_add_partials, dim3((unsigned)qk_cuda_blocks(N, 32)), block, 0, to, partial,
-                   count, N);
+    const int64_t warps = qk_cuda_blocks(count * QK_ADD_COLUMNS, QK_WARP);
+    qk_cuda_launch(d, qk_add_partials, dim3((unsigned)qk_cuda_blocks(N, QK_ADD_COLUMNS)),
+                   (unsigned)(warps < 1    ? 1
+                              : warps < 32 ? warps
+                                           : 32) *
+                       QK_WARP,
+                   0, to, partial, count, N);
 }
 
 #endif
