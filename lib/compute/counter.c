@@ -215,17 +215,14 @@ static void count_matmul_dw(struct qk_device *d, struct qk_buf dw, struct qk_buf
     moves(d, QK_CLASS_MATMUL, QK_ROLE_GRADIENT, 2 * 4 * n * k);
 }
 
-static void need_squares(struct qk_device *d, int64_t M, int64_t K)
+/* A part of the products beside it: their operands are counted there. */
+static void count_relu2(struct qk_device *d, struct qk_buf u, int64_t n)
 {
-    const int64_t width = width_of(d);
-    const int64_t room = qk_cuda_share(QK_CUDA_SQUARES, counter_of(d)->memory);
-    need(d, QK_CUDA_TILES, qk_cuda_square_rows(room, M, K, width) * K * width);
 }
 
 static void count_relu2_matmul(struct qk_device *d, struct qk_buf y, struct qk_buf base,
                                struct qk_buf u, struct qk_buf w, int64_t M, int64_t N, int64_t K)
 {
-    need_squares(d, M, K);
     multiplies(d, M, N, K, !qk_is_none(base));
 }
 
@@ -233,7 +230,6 @@ static void count_relu2_matmul_back(struct qk_device *d, struct qk_buf du, struc
                                     struct qk_buf dy, struct qk_buf w, struct qk_buf u, int64_t M,
                                     int64_t N, int64_t K)
 {
-    need_squares(d, M, K);
     multiplies(d, M, K, N, 1);
     count_matmul_dw(d, dw, dy, u, M, N, K);
 }

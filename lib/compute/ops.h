@@ -156,8 +156,10 @@ struct qk_ops {
                       bool add, int64_t M, int64_t N, int64_t K);
     void (*matmul_dw)(struct qk_device *d, struct qk_buf dw, struct qk_buf dy, struct qk_buf x,
                       int64_t M, int64_t N, int64_t K); /* dw[N,K] += dy^T x */
-    /* The same with x = max(0, u)^2 (So et al. 2021), which need not be stored: y = base + x w^T;
-     * back du = (dy w) * 2 max(0, u) and dw += dy^T x. */
+    /* The same with x = max(0, u)^2 (So et al. 2021): y = base + x w^T, and back dw += dy^T x and
+     * du = (dy w) * 2 max(0, u).  Both take what relu2 made of u [n], in place: u itself where x is
+     * made on the way, or x, whose root tells the derivative. */
+    void (*relu2)(struct qk_device *d, struct qk_buf u, int64_t n);
     void (*relu2_matmul)(struct qk_device *d, struct qk_buf y, struct qk_buf base, struct qk_buf u,
                          struct qk_buf w, int64_t M, int64_t N, int64_t K);
     void (*relu2_matmul_back)(struct qk_device *d, struct qk_buf du, struct qk_buf dw,
@@ -234,6 +236,7 @@ struct qk_ops {
     X(prefix, matmul)                                                                              \
     X(prefix, matmul_dx)                                                                           \
     X(prefix, matmul_dw)                                                                           \
+    X(prefix, relu2)                                                                               \
     X(prefix, relu2_matmul)                                                                        \
     X(prefix, relu2_matmul_back)                                                                   \
     X(prefix, head_prepare)                                                                        \

@@ -63,6 +63,8 @@ static void feed_forward_part(struct qk_model *m, const struct layer_weights *w,
     if (m->c.ffn == QK_SWIGLU) {
         ops->matmul(m->d, a->gate, QK_NONE, a->norm2, w->w_gate, M, F, D);
         ops->swiglu(m->d, a->f, a->gate, a->up, M * F);
+    } else {
+        ops->relu2(m->d, a->up, M * F);
     }
     if (qk_is_none(out))
         return;

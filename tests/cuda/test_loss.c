@@ -23,7 +23,7 @@ static int32_t *some_targets(int64_t M, int64_t V)
 static void cut(struct both *b, const struct loss_case *c)
 {
     if (b->d->apart)
-        qk_cuda_set_chunks(b->d, 0, c->rows * c->V * (int64_t)sizeof(float));
+        qk_cuda_set_logits(b->d, c->rows * c->V * (int64_t)sizeof(float));
 }
 
 /* nll comes from float32 logits in bf16 too, of the same rounded x and w.  dlogits are rounded to
@@ -150,7 +150,7 @@ static void test_bad_target(void **state)
     d->ops->alloc(d, &w, QK_ROLE_PARAMETER, V * D);
     d->ops->alloc(d, &nll, QK_ROLE_EXACT, M);
     d->ops->put(d, w, w_, V * D);
-    qk_cuda_set_chunks(d, 0, 3 * V * (int64_t)sizeof(float));
+    qk_cuda_set_logits(d, 3 * V * (int64_t)sizeof(float));
     d->ops->loss(d, nll, QK_NONE, QK_NONE, QK_NONE, x, w, targets, 1, 7, D, V);
     assert_works(d->ops->sync(d, &err));
     d->ops->loss(d, nll, QK_NONE, QK_NONE, QK_NONE, x, w, targets, 1, M, D, V);

@@ -23,6 +23,7 @@ static void run(struct qk_device *d, const void *one, struct outputs *out)
         struct qk_buf dw = held(d, c->before, N * K), base = c->itself ? y : before;
         base = c->add ? base : QK_NONE;
         if (through) {
+            ops->relu2(d, x, M * K);
             ops->relu2_matmul(d, y, base, x, w, M, N, K);
             ops->relu2_matmul_back(d, dx, dw, dy, w, x, M, N, K);
         } else {

@@ -103,6 +103,12 @@ void qk_cpu_matmul(struct qk_device *d, struct qk_buf y, struct qk_buf base, str
     product(d, &p);
 }
 
+/* The products square what they read, and gate what they write. */
+void qk_cpu_relu2(struct qk_device *d, struct qk_buf u, int64_t n)
+{
+    (void)d, (void)u, (void)n;
+}
+
 void qk_cpu_relu2_matmul(struct qk_device *d, struct qk_buf y, struct qk_buf base, struct qk_buf u,
                          struct qk_buf w, int64_t M, int64_t N, int64_t K)
 {

@@ -470,10 +470,9 @@ void qk_cuda_close(struct qk_device *d)
     free(c);
 }
 
-void qk_cuda_set_chunks(struct qk_device *d, int64_t squares, int64_t logits)
+void qk_cuda_set_logits(struct qk_device *d, int64_t bytes)
 {
-    qk_cuda_of(d)->most_squares = squares;
-    qk_cuda_of(d)->most_logits = logits;
+    qk_cuda_of(d)->most_logits = bytes;
 }
 
 void qk_cuda_set_shared(struct qk_device *d, int64_t bytes)

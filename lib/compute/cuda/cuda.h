@@ -17,9 +17,9 @@ struct qk_device *qk_cuda_open(int index, struct qk_err *err);
 void qk_cuda_close(struct qk_device *d);
 void qk_cuda_describe(const struct qk_device *d, char *text, int size);
 
-/* Bytes of scratch at once for squares (relu2_matmul) and for the loss's logits, 0: as usual. Tests
- * make them small, so that small arrays are cut into chunks. */
-void qk_cuda_set_chunks(struct qk_device *d, int64_t squares, int64_t logits);
+/* Bytes of scratch at once for the loss's logits, 0: as usual. Tests make them few, so that small
+ * arrays are cut into chunks. */
+void qk_cuda_set_logits(struct qk_device *d, int64_t bytes);
 /* Muon's: bytes of scratch at once, and the tiles that the first row of blocks of a symmetric
  * product must have for it to be cut into such rows. */
 void qk_cuda_set_muon(struct qk_device *d, int64_t most_bytes, int64_t least_tiles);

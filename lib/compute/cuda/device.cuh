@@ -68,9 +68,9 @@ struct qk_cuda {
     unsigned long long *strays;          /* device: see qk_cuda_strays */
     int64_t vocabulary[QK_CUDA_READERS]; /* by reader, of its last call */
     int64_t plain_products;
-    int64_t most_squares, most_logits; /* bytes at once, qk_cuda_set_chunks; 0: as usual */
-    int64_t muon_bytes, muon_tiles;    /* qk_cuda_set_muon; 0: as usual */
-    int64_t shared;                    /* qk_cuda_set_shared; 0: the card's */
+    int64_t most_logits;            /* qk_cuda_set_logits; 0: as usual */
+    int64_t muon_bytes, muon_tiles; /* qk_cuda_set_muon; 0: as usual */
+    int64_t shared;                 /* qk_cuda_set_shared; 0: the card's */
 };
 
 static inline struct qk_cuda *qk_cuda_of(struct qk_device *d)

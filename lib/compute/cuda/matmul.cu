@@ -1,65 +1,52 @@
-/* Matrix products, and those of max(0, u)^2: squares are written to scratch, for as many rows at a
- * time as fit there. */
+/* Matrix products, and those of max(0, u)^2, which takes u's place: cuBLASLt has no such epilogue.
+ */
 #include "compute/cuda/gemm.cuh"
 
 enum { THREADS = 256 };
 
 /* ---- squares and their gate ---- */
 
-/* NaN stays NaN. */
-__device__ __forceinline__ float positive(float u)
+/* In place x = max(0, u)^2; or du, the gradient of x, becomes that of u: times 2 max(0, u), which
+ * is the root of x (that of a rounded square is off by half as much as the square).  NaN stays NaN.
+ */
+template <bool BACK> __device__ __forceinline__ float relu2_of(float at, float x)
 {
-    return u < 0 ? 0 : u;
+    if (BACK)
+        return at * (2 * sqrtf(x));
+    const float r = at < 0 ? 0 : at;
+    return r * r;
 }
 
-/* x = max(0, u)^2, and with BACK du, the gradient of x, becomes that of u: one way through u for
- * both.  A thread per pack of N; the last one number by number. */
+/* A thread per pack of N; the last one number by number. */
 template <class T, int N, bool BACK>
-static __global__ void __launch_bounds__(THREADS) relu2_kernel(T *x, T *du, const T *u, int64_t n)
+static __global__ void __launch_bounds__(THREADS)
+    relu2_kernel(T *__restrict__ to, const T *__restrict__ x, int64_t n)
 {
     typedef qk_pack<T, N> pack;
     const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * N;
     if (at + N <= n) {
-        const pack from = *(const pack *)(u + at);
-        pack square, gate = BACK ? *(const pack *)(du + at) : from;
-        for (int k = 0; k < N; k++) {
-            const float r = positive(qk_wide(from.at[k]));
-            square.at[k] = qk_round<T>(r * r);
-            gate.at[k] = qk_round<T>(qk_wide(gate.at[k]) * (2 * r));
-        }
-        *(pack *)(x + at) = square;
-        if (BACK)
-            *(pack *)(du + at) = gate;
+        pack p = *(const pack *)(to + at);
+        const pack xs = BACK ? *(const pack *)(x + at) : p;
+#pragma unroll
+        for (int k = 0; k < N; k++)
+            p.at[k] = qk_round<T>(relu2_of<BACK>(qk_wide(p.at[k]), qk_wide(xs.at[k])));
+        *(pack *)(to + at) = p;
         return;
     }
-    for (int64_t i = at; i < n; i++) {
-        const float r = positive(qk_wide(u[i]));
-        x[i] = qk_round<T>(r * r);
-        if (BACK)
-            du[i] = qk_round<T>(qk_wide(du[i]) * (2 * r));
-    }
+    for (int64_t i = at; i < n; i++)
+        to[i] = qk_round<T>(relu2_of<BACK>(qk_wide(to[i]), BACK ? qk_wide(x[i]) : 0.0f));
 }
 
-/* Squares in scratch, NULL with the failure kept; du may be NULL. */
-template <bool BACK, class T> static T *squared(struct qk_device *d, T *du, const T *u, int64_t n)
+template <bool BACK, class T>
+static void relu2_all(struct qk_device *d, T *to, const T *x, int64_t n)
 {
     const int N = 16 / sizeof(T);
-    T *x = (T *)qk_cuda_scratch(d, QK_CUDA_TILES, n * (int64_t)sizeof(T));
-    if (!x)
-        return NULL;
-    if (qk_cuda_packs<N>(du, N) && qk_cuda_packs<N>(u, N))
-        qk_cuda_launch(d, relu2_kernel<T, N, BACK>, qk_cuda_blocks(n, THREADS * N), THREADS, 0, x,
-                       du, u, n);
+    if (qk_cuda_packs<N>(to, N) && qk_cuda_packs<N>(x, N))
+        qk_cuda_launch(d, relu2_kernel<T, N, BACK>, qk_cuda_blocks(n, THREADS * N), THREADS, 0, to,
+                       x, n);
     else
-        qk_cuda_launch(d, relu2_kernel<T, 1, BACK>, qk_cuda_blocks(n, THREADS), THREADS, 0, x, du,
-                       u, n);
-    return x;
-}
-
-template <class T> static int64_t rows_at_once(struct qk_device *d, int64_t M, int64_t K)
-{
-    const int64_t most = qk_cuda_of(d)->most_squares;
-    return qk_cuda_square_rows(most ? most : qk_cuda_room(d, QK_CUDA_SQUARES), M, K, sizeof(T));
+        qk_cuda_launch(d, relu2_kernel<T, 1, BACK>, qk_cuda_blocks(n, THREADS), THREADS, 0, to, x,
+                       n);
 }
 
 /* ---- what the three products are, of activations of type T ---- */
@@ -175,50 +162,40 @@ void qk_cuda_matmul_dw(struct qk_device *d, struct qk_buf dw, struct qk_buf dy, 
     });
 }
 
-void qk_cuda_relu2_matmul(struct qk_device *d, struct qk_buf y, struct qk_buf base, struct qk_buf u,
-                          struct qk_buf w, int64_t M, int64_t N, int64_t K)
+void qk_cuda_relu2(struct qk_device *d, struct qk_buf u, int64_t n)
 {
-    if (!qk_cuda_begin(d, "relu2_matmul"))
+    if (!qk_cuda_begin(d, "relu2"))
         return;
     qk_cuda_by_type(u, [&](auto zero) {
         typedef decltype(zero) T;
-        const int64_t rows = rows_at_once<T>(d, M, K);
-        const T *w_at = qk_cuda_at<T>(d, w);
-        struct qk_cuda_product p = {};
-        for (int64_t m = 0; m < M; m += rows) {
-            const int64_t these = m + rows < M ? rows : M - m;
-            const T *x = squared<false, T>(d, NULL, qk_cuda_at<T>(d, qk_at(u, m * K)), these * K);
-            p = forward<T>(qk_cuda_at<T>(d, qk_at(y, m * N)), qk_cuda_at<T>(d, qk_at(base, m * N)),
-                           x, w_at, these, N, K);
-            qk_cuda_gemm(d, &p);
-        }
-        p.M = M;
-        end(d, &p, !qk_is_none(base));
+        relu2_all<false, T>(d, qk_cuda_at<T>(d, u), NULL, n);
+        qk_cuda_end(d, QK_CLASS_MATMUL, 0, 0); /* of the products' operands, which they count */
     });
 }
 
+void qk_cuda_relu2_matmul(struct qk_device *d, struct qk_buf y, struct qk_buf base, struct qk_buf x,
+                          struct qk_buf w, int64_t M, int64_t N, int64_t K)
+{
+    qk_cuda_matmul(d, y, base, x, w, M, N, K);
+}
+
 void qk_cuda_relu2_matmul_back(struct qk_device *d, struct qk_buf du, struct qk_buf dw,
-                               struct qk_buf dy, struct qk_buf w, struct qk_buf u, int64_t M,
+                               struct qk_buf dy, struct qk_buf w, struct qk_buf x, int64_t M,
                                int64_t N, int64_t K)
 {
     if (!qk_cuda_begin(d, "relu2_matmul_back"))
         return;
-    qk_cuda_by_type(u, [&](auto zero) {
+    qk_cuda_by_type(x, [&](auto zero) {
         typedef decltype(zero) T;
-        const int64_t rows = rows_at_once<T>(d, M, K);
-        const struct qk_cuda_product in = to_input<T>(qk_cuda_at<T>(d, du), qk_cuda_at<T>(d, dy),
-                                                      qk_cuda_at<T>(d, w), false, M, N, K);
-        struct qk_cuda_product p = {};
-        qk_cuda_gemm(d, &in);
-        for (int64_t m = 0; m < M; m += rows) {
-            const int64_t these = m + rows < M ? rows : M - m;
-            const T *x = squared<true, T>(d, qk_cuda_at<T>(d, qk_at(du, m * K)),
-                                          qk_cuda_at<T>(d, qk_at(u, m * K)), these * K);
-            p = to_weight<T>(d, dw, qk_cuda_at<T>(d, qk_at(dy, m * N)), x, these, N, K);
-            qk_cuda_gemm(d, &p);
-        }
-        p.K = M;
+        const T *dy_at = qk_cuda_at<T>(d, dy), *x_at = qk_cuda_at<T>(d, x);
+        T *to = qk_cuda_at<T>(d, du);
+        const struct qk_cuda_product weight = to_weight<T>(d, dw, dy_at, x_at, M, N, K);
+        const struct qk_cuda_product input =
+            to_input<T>(to, dy_at, qk_cuda_at<T>(d, w), false, M, N, K);
+        qk_cuda_gemm(d, &weight);
+        qk_cuda_gemm(d, &input);
+        relu2_all<true, T>(d, to, x_at, M * K);
         qk_cuda_end(d, QK_CLASS_MATMUL, 4 * (double)M * (double)N * (double)K,
-                    bytes_of(&in, 1) + bytes_of(&p, 1));
+                    bytes_of(&weight, 1) + bytes_of(&input, 1));
     });
 }

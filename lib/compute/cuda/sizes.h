@@ -52,20 +52,19 @@ static inline int64_t qk_cuda_array_bytes(enum qk_role role, int64_t n, bool bf1
 
 /* Kept in the device by user and grown as needed. */
 enum qk_cuda_slot {
-    QK_CUDA_PARTIAL, /* partial sums of reductions */
-    QK_CUDA_TILES,   /* one chunk's logits; squares of an activation; Muon's; bf16's get and put */
-    QK_CUDA_ROWS,    /* per-row values */
-    QK_CUDA_INDEX,   /* integers: token lists */
+    QK_CUDA_PARTIAL,   /* partial sums of reductions */
+    QK_CUDA_TILES,     /* one chunk's logits; Muon's; bf16's get and put */
+    QK_CUDA_ROWS,      /* per-row values */
+    QK_CUDA_INDEX,     /* integers: token lists */
     QK_CUDA_WORKSPACE, /* cuBLASLt's */
     QK_CUDA_SLOTS,
 };
 
-/* Bytes at most, on cards of 80 GB and more: of logits, of squares, of Muon's matrices; and
+/* Bytes at most, on cards of 80 GB and more: of logits, of Muon's matrices; and
  * cuBLASLt's workspace.  The first: 4096 rows of 49,152; Muon: 8 matrices of [8192, 2048] in
  * bf16. */
 enum {
     QK_CUDA_LOGITS = 768 << 20,
-    QK_CUDA_SQUARES = 1 << 30,
     QK_CUDA_MUON = 640 << 20,
     QK_CUDA_LT_ROOM = 32 << 20,
 };
@@ -84,14 +83,6 @@ static inline int64_t qk_cuda_logit_rows(int64_t room, int64_t M, int64_t V)
     const int64_t whole = fit > 0 ? fit / unit * unit : 1;
     const int64_t chunks = M > 0 ? (M + whole - 1) / whole : 1;
     const int64_t rows = ((M + chunks - 1) / chunks + unit - 1) / unit * unit;
-    return rows < M ? rows : M;
-}
-
-/* Rows of K squares at once, of M. */
-static inline int64_t qk_cuda_square_rows(int64_t room, int64_t M, int64_t K, int64_t width)
-{
-    const int64_t fit = room / (K * width);
-    const int64_t rows = fit >= 128 ? fit / 128 * 128 : fit > 0 ? fit : 1;
     return rows < M ? rows : M;
 }
 
