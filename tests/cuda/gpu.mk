@@ -21,6 +21,11 @@ $(GPU_PACK): tests/bench/words.awk | $(BUILD)/bin/qk-tokpack
 check-gpu: test-tools bin $(GPU_TESTS) $(GPU_PACK)
 	@tests/cuda/check-gpu $(BUILD)/bin $(GPU) $(GPU_PACK)
 
+# What the compiler made of every kernel; needs no card.
+.PHONY: gpu-code
+gpu-code: $(BUILD)/tests/cuda/test_attention
+	@NVCC=$(NVCC) tests/bench/gpu-code $(BUILD)
+
 # ---- the bundle: for any x86-64 with AVX2; HDF5 goes into the programs, without all that its library needs ----
 HDF5_ARCHIVE := $(firstword $(wildcard $(patsubst -L%,%/libhdf5.a,$(filter -L%,$(HDF5_LIBS)))))
 .PHONY: gpu-bundle gpu-bundle-packed

@@ -125,3 +125,17 @@ holds() { jq -e "$1" "$BATS_TEST_TMPDIR/table" >/dev/null || { cat "$BATS_TEST_T
     jq -e '.chip == "A \"card\"" and .quick == 0 and .driver == null and .figures[4].value == null and .profile[0].floor_seconds == 0.001
         and .losses[0].losses == [1.5, 1.25]' json || { cat json; false; }
 }
+
+@test "the table of compiled kernels: what fits a multiprocessor, registers and spills of each architecture" {
+    cd "$BATS_TEST_TMPDIR"
+    {
+        printf 'code\tvoid k<float, 8>(float*, f(int))\tnorm\t80\t64\t12\t1024\t256\ncode\tvoid k<float, 8>(float*, f(int))\tnorm\t90\t100\t0\t1024\t256\n'
+        printf 'op\tvoid k<float, 8>(float*, f(int))\tLDG\t16\t3\nop\tvoid k<float, 8>(float*, f(int))\tLDG\t4\t1\nop\tvoid k<float, 8>(float*, f(int))\tHMMA\t0\t64\n'
+        printf 'asked\tk<float, 8>\t75776\nasked\tk<float, 8>\t100\n'
+    } >facts
+    run awk -v archs="80 90" -v sass=1 -f "$BATS_TEST_DIRNAME/../bench/gpu_code.awk" facts
+    # 104 registers of 256 threads fit twice, 75 + 1 + 1 KiB of shared memory of 228 also twice
+    [ "${lines[2]}" = '| norm | `k<float, 8>` | 64, 100 | 12, 0 | 256 | 76800 | 2 | 16 | 16:3 4:1 |  | 64 |  |  |' ] || { echo "$output"; false; }
+    run awk -v archs="90" -v sass= -f "$BATS_TEST_DIRNAME/../bench/gpu_code.awk" facts
+    [ "${lines[2]}" = '| norm | `k<float, 8>` | 100 | 0 | 256 | 76800 | 2 | 16 |' ] || { echo "$output"; false; }
+}
