@@ -68,8 +68,10 @@ TABLES := rates grid
 
 include pipelines/rules.mk
 
-# The last line makes it again with the rates that the one before it has added.
+# The last line makes it again with the rates that the one before it has added; not with make -n, which adds none and
+# would not come to an end where chosen.json is missing.
+dry = $(findstring n,$(firstword -$(MAKEFLAGS)))
 $(RUN_ROOT)/chosen.json: $(RUN_DIRS:%=%/results.json) $(RUN_ROOT)/combined.params | bin $(RUN_ROOT)/asked.txt
 	bin/qk-aggregate pick-lr -q $(foreach c,$(SWEPT),$(patsubst %,--added $(c):%,$(call added,$(c)))) $(foreach c,$(SWEPT),$(foreach r,$(call rates,$(c)),$(SEEDS:%=$(c):$(r)=$(RUN_ROOT)/$(c)-$(r)/seed-%/results.json))) -o $@
 	@pipelines/extend $@ $(EXTENDED) $(call pick,EXTEND)
-	+@if [ $(EXTENDED) -nt $@ ]; then $(MAKE) --no-print-directory SCALE=$(SCALE) ONE_STUDY=$(STUDY) SWEEP_SEEDS="$(SEEDS)" $@ $(@D)/asked.txt; fi
+	$(if $(dry),,+@if [ $(EXTENDED) -nt $@ ]; then $(MAKE) --no-print-directory SCALE=$(SCALE) ONE_STUDY=$(STUDY) SWEEP_SEEDS="$(SEEDS)" $@ $(@D)/asked.txt; fi)

@@ -53,6 +53,13 @@ changed() { diff <(echo "$1") <(echo "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
     [[ $output != *qk-train* ]]
     [ "$(changed "$before" "$(state)" | grep -v -e /figures/ -e /report)" = "$(printf 'sweep20m/smoke/%s\n' \
         Muon-0.024/seed-42/eval-select.json Muon-0.024/seed-42/results.json chosen.json table.txt verdict.json)" ]
+    # without chosen.json a dry run comes to its end
+    mv "$root/chosen.json" "$BATS_TEST_TMPDIR"
+    run timeout 60 make --no-print-directory -n SCALE=smoke RUNS="$RUNS" DATA="$CORPUS" pipelines/sweep20m
+    [ "$status" -eq 0 ]
+    [ "$(grep -c 'qk-aggregate pick-lr' <<<"$output")" -eq 1 ]
+    [[ $output != *qk-train* ]]
+    mv "$BATS_TEST_TMPDIR/chosen.json" "$root"
     # its own seeds and grid; for main300m, whose SEEDS are others, it stays as it was asked for
     trained() { study -n "$@" | grep -o -e '--log [^ ]*/sweep20m/smoke/[^/]*/seed-[0-9]*' | sed 's/.*smoke.//' | sort -u; }
     [ "$(trained SEEDS="42 7" pipelines/sweep20m | grep -c '/seed-7$')" -eq "$(grep -c 'sweep20m.*/seed-42/results.json' <<<"$before")" ]
