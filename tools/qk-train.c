@@ -59,14 +59,15 @@ static struct qk_ceilings ceilings_or_none(struct qk_tool *tool, const char *tex
 {
     if (!text)
         return (struct qk_ceilings){0};
-    const char *comma = strchr(text, ',');
-    if (!comma)
-        qk_tool_misuse(tool, "--ceilings: TFLOP/s and GB/s with a comma between, not %s", text);
-    char *first = qk_format("%.*s", (int)(comma - text), text);
-    const struct qk_ceilings c = {rate_or_none(tool, "ceilings", first),
-                                  rate_or_none(tool, "ceilings", comma + 1)};
-    free(first);
-    return c;
+    char *first = qk_strdup(text), *comma = strchr(first, ',');
+    if (comma) {
+        *comma = '\0';
+        const struct qk_ceilings c = {rate_or_none(tool, "ceilings", first),
+                                      rate_or_none(tool, "ceilings", comma + 1)};
+        free(first);
+        return c;
+    }
+    qk_tool_misuse(tool, "--ceilings: TFLOP/s and GB/s with a comma between, not %s", text);
 }
 
 static struct qk_points points_or_none(struct qk_tool *tool, const char *name, const char *text)
