@@ -102,7 +102,7 @@ static int note_input(struct qk_tool *tool, const char *path, struct qk_err *err
 
 static bool is_sweep(const char *study)
 {
-    return study != NULL && strcmp(study, "sweep20m") == 0;
+    return strcmp(study, "sweep20m") == 0;
 }
 
 /* ---- results ---- */
