@@ -318,7 +318,8 @@ static void updates(struct qk_device *d, double flops, int arrays, double n)
 static void count_adamw(struct qk_device *d, struct qk_buf w, struct qk_buf m, struct qk_buf v,
                         struct qk_buf g, struct qk_buf scale, int64_t n, struct qk_adamw how)
 {
-    updates(d, 14 * (double)n, 3, (double)n);
+    const double all = (double)n * (double)(how.more + 1);
+    updates(d, 14 * all, 3, all);
 }
 
 static void count_muon(struct qk_device *d, struct qk_buf w, struct qk_buf b, struct qk_buf g,

@@ -103,6 +103,8 @@ struct qk_attention_shape {
 struct qk_adamw {
     double lr, beta1, beta2, eps, weight_decay;
     double bias1, bias2; /* 1 - beta1^t, 1 - beta2^t with t updates since the moments were zero */
+    int64_t more;        /* further tensors of as many numbers, each */
+    int64_t stride, stride_v; /* so far behind the one before: in w, m and g, and in v */
 };
 
 enum qk_orthogonalizer { QK_POLAR_EXPRESS, QK_NEWTON_SCHULZ };

@@ -117,12 +117,15 @@ static void muon_step(struct qk_optimizer *o, const struct qk_param *param, stru
     }
 }
 
+/* Called for the first layer: the same tensor of all layers is treated at once. */
 static void adamw_step(struct qk_optimizer *o, int i, struct qk_buf weights,
                        struct qk_buf gradients, double factor)
 {
     const struct qk_config *c = o->config;
     const struct qk_param *param = &o->params->at[i];
     const bool gain = param->group == QK_GROUP_ADAMW_QK;
+    const struct qk_param *next =
+        param->layer == 0 ? qk_params_find(o->params, param->tensor, 1) : NULL;
     const struct qk_adamw how = {
         .lr = c->adamw_lr * factor,
         .beta1 = c->adamw_beta1,
@@ -131,6 +134,9 @@ static void adamw_step(struct qk_optimizer *o, int i, struct qk_buf weights,
         .weight_decay = gain ? c->qk_gain_weight_decay : c->weight_decay,
         .bias1 = 1 - pow(c->adamw_beta1, (double)o->updates),
         .bias2 = 1 - pow(c->adamw_beta2, (double)o->updates),
+        .more = next ? c->n_layers - 1 : 0,
+        .stride = next ? next->offset - param->offset : 0,
+        .stride_v = next ? o->second_at[next - o->params->at] - o->second_at[i] : 0,
     };
     o->d->ops->adamw(o->d, qk_at(weights, param->offset), qk_at(o->first, param->offset),
                      qk_at(o->second, o->second_at[i]), qk_at(gradients, param->offset),
@@ -152,9 +158,11 @@ int qk_optimizer_step(struct qk_optimizer *o, struct qk_buf weights, struct qk_b
     o->updates++;
     for (int i = 0; i < o->params->count; i++) {
         const struct qk_param *param = &o->params->at[i];
-        if (param->group == QK_GROUP_MUON && param->layer == 0)
+        if (param->layer > 0)
+            continue; /* with the first */
+        if (param->group == QK_GROUP_MUON)
             muon_step(o, param, weights, gradients, factor);
-        else if (param->group != QK_GROUP_MUON && has_moments(param))
+        else if (has_moments(param))
             adamw_step(o, i, weights, gradients, factor);
     }
     ops->zero(o->d, gradients, o->params->trained);

@@ -66,15 +66,18 @@ struct adamw_case {
     int64_t n;
     double lr, weight_decay;
     int updates;
+    int64_t more, stride, stride_v;
 };
 
+/* What lies between tensors stays what it was. */
 static void run_adamw(struct both *b, const void *one)
 {
     const struct adamw_case *c = one;
     const float factor = 0.25f;
-    struct qk_buf w = both_normals(b, QK_ROLE_PARAMETER, "w", c->n, 1);
-    struct qk_buf m = both_zeros(b, QK_ROLE_STATE, c->n), v = both_zeros(b, QK_ROLE_STATE, c->n);
-    struct qk_buf g = both_normals(b, QK_ROLE_GRADIENT, "g", c->n, 1);
+    const int64_t all = c->n + c->more * c->stride, all_v = c->n + c->more * c->stride_v;
+    struct qk_buf w = both_normals(b, QK_ROLE_PARAMETER, "w", all, 1);
+    struct qk_buf m = both_zeros(b, QK_ROLE_STATE, all), v = both_zeros(b, QK_ROLE_STATE, all_v);
+    struct qk_buf g = both_normals(b, QK_ROLE_GRADIENT, "g", all, 1);
     struct qk_buf scale = both_in(b, QK_ROLE_EXACT, &factor, 1);
     for (int t = 1; t <= c->updates; t++) {
         struct qk_adamw how = {.lr = c->lr,
@@ -83,26 +86,32 @@ static void run_adamw(struct both *b, const void *one)
                                .eps = 1e-8,
                                .weight_decay = c->weight_decay,
                                .bias1 = 1 - pow(0.9, t),
-                               .bias2 = 1 - pow(0.999, t)};
+                               .bias2 = 1 - pow(0.999, t),
+                               .more = c->more,
+                               .stride = c->stride,
+                               .stride_v = c->stride_v};
         char name[] = {'g', (char)('0' + t), 0};
-        float *g_ = normals(name, c->n, 1);
-        b->d->ops->put(b->d, g, g_, c->n);
+        float *g_ = normals(name, all, 1);
+        b->d->ops->put(b->d, g, g_, all);
         b->d->ops->adamw(b->d, w, m, v, g, scale, c->n, how);
         free(g_);
     }
-    both_out(b, "w", w, c->n, 3e-7, 3e-7);
-    both_out(b, "m", m, c->n, 3e-7, 3e-7);
-    both_out(b, "v", v, c->n, 3e-7, 3e-7);
-    check_copy(b, "w", w, c->n);
+    both_out(b, "w", w, all, 3e-7, 3e-7);
+    both_out(b, "m", m, all, 3e-7, 3e-7);
+    both_out(b, "v", v, all_v, 3e-7, 3e-7);
+    check_copy(b, "w", w, all);
 }
 
 static void test_adamw(void **state)
 {
     (void)state;
-    static const struct adamw_case small[] = {{1, 0.01, 0.2, 3},    {3, 0.01, 0, 1},
-                                              {37, 0.01, 0.2, 3},   {1024, 0.5, 1, 2},
-                                              {4100, 0.01, 0.2, 3}, {100003, 1, 0, 1}};
-    static const struct adamw_case real[] = {{49152 * 2048 / 8, 0.01, 0.2, 2}, {2048, 0.01, 0, 3}};
+    static const struct adamw_case small[] = {
+        {1, 0.01, 0.2, 3},          {12, 0.01, 0.2, 2, 2, 20, 12},
+        {7, 0.01, 0.2, 2, 3, 9, 8}, {3, 0.01, 0, 1},
+        {37, 0.01, 0.2, 3},         {1024, 0.5, 1, 2},
+        {4100, 0.01, 0.2, 3},       {100003, 1, 0, 1}};
+    static const struct adamw_case real[] = {
+        {49152 * 2048 / 8, 0.01, 0.2, 2}, {2048, 0.01, 0, 3}, {512, 0.01, 0, 2, 21, 100000, 512}};
     both_check_all(run_adamw, small, real);
 }
 

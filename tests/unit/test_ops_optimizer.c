@@ -93,6 +93,45 @@ static void test_adamw(void **state)
     free(out.at);
 }
 
+/* Several tensors at once are each what it would be by itself; what is between them stays. */
+static void test_several_adamw(void **state)
+{
+    (void)state;
+    enum { EACH = 5, STRIDE = 9, STRIDE_V = 6, ALL = EACH + 2 * STRIDE };
+    struct qk_err err;
+    struct qk_device *d = qk_device_open("cpu", &err);
+    float *x = normals("x", ALL, 1), *g_ = normals("g", ALL, 1), scale_ = 0.5f,
+          got[2][3][ALL] = {0};
+    for (int apart = 0; apart < 2; apart++) {
+        struct qk_adamw how = {.lr = 0.1,
+                               .beta1 = 0.9,
+                               .beta2 = 0.999,
+                               .eps = 1e-8,
+                               .bias1 = 0.1,
+                               .bias2 = 0.001,
+                               .more = 2,
+                               .stride = STRIDE,
+                               .stride_v = STRIDE_V};
+        struct qk_buf w = held(d, x, ALL), m = held(d, x, ALL), v = empty(d, ALL);
+        struct qk_buf g = held(d, g_, ALL), scale = held(d, &scale_, 1);
+        if (!apart)
+            d->ops->adamw(d, w, m, v, g, scale, EACH, how);
+        how.more = 0;
+        for (int k = 0; apart && k < 3; k++)
+            d->ops->adamw(d, qk_at(w, k * STRIDE), qk_at(m, k * STRIDE), qk_at(v, k * STRIDE_V),
+                          qk_at(g, k * STRIDE), scale, EACH, how);
+        d->ops->get(d, got[apart][0], w, ALL);
+        d->ops->get(d, got[apart][1], m, ALL);
+        d->ops->get(d, got[apart][2], v, ALL);
+        release_all(d, (struct qk_buf[]){w, m, v, g, scale}, 5);
+    }
+    assert_memory_equal(got[0], got[1], sizeof got[0]);
+    assert_true(got[0][0][EACH] == x[EACH] && got[0][0][STRIDE] != x[STRIDE]);
+    qk_device_close(d);
+    free(x);
+    free(g_);
+}
+
 /* ---- Muon ---- */
 
 static const float MUON_SCALE = 0.5f;
@@ -176,9 +215,8 @@ static void test_muon_at_rest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_grad_norm),
-        cmocka_unit_test(test_adamw),
-        cmocka_unit_test(test_muon),
+        cmocka_unit_test(test_grad_norm),     cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_several_adamw), cmocka_unit_test(test_muon),
         cmocka_unit_test(test_muon_at_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

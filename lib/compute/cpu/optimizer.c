@@ -34,28 +34,42 @@ void qk_cpu_grad_norm(struct qk_device *d, struct qk_buf out_, struct qk_buf g_,
     qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, 2.0 * (double)n, (double)n);
 }
 
-void qk_cpu_adamw(struct qk_device *d, struct qk_buf w_, struct qk_buf m_, struct qk_buf v_,
-                  struct qk_buf g_, struct qk_buf scale_, int64_t n, struct qk_adamw how)
+struct constants {
+    float beta1, new1, beta2, new2, unbias2, eps, keep, step, scale;
+};
+
+static void one_adamw(float *w, float *m, float *v, const float *g, int64_t n, struct constants c)
+{
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        float gi = g[i] * c.scale;
+        float mi = c.beta1 * m[i] + c.new1 * gi;
+        float vi = c.beta2 * v[i] + c.new2 * gi * gi;
+        m[i] = mi;
+        v[i] = vi;
+        w[i] = c.keep * w[i] - c.step * mi / (sqrtf(vi * c.unbias2) + c.eps);
+    }
+}
+
+void qk_cpu_adamw(struct qk_device *d, struct qk_buf w, struct qk_buf m, struct qk_buf v,
+                  struct qk_buf g, struct qk_buf scale, int64_t n, struct qk_adamw how)
 {
     double start;
     if (!qk_cpu_begin(d, &start))
         return;
-    float *w = qk_cpu_out(w_), *m = qk_cpu_out(m_), *v = qk_cpu_out(v_);
-    const float *g = qk_cpu_in(g_);
-    const float scale = *qk_cpu_in(scale_);
     /* Constants in double first: 1 - 0.999f is off by 1e-5. */
-    const float beta1 = (float)how.beta1, new1 = (float)(1 - how.beta1);
-    const float beta2 = (float)how.beta2, new2 = (float)(1 - how.beta2);
-    const float unbias2 = (float)(1 / how.bias2), eps = (float)how.eps;
-    const float keep = (float)(1 - how.lr * how.weight_decay), step = (float)(how.lr / how.bias1);
-#pragma omp parallel for simd schedule(static)
-    for (int64_t i = 0; i < n; i++) {
-        float gi = g[i] * scale;
-        float mi = beta1 * m[i] + new1 * gi;
-        float vi = beta2 * v[i] + new2 * gi * gi;
-        m[i] = mi;
-        v[i] = vi;
-        w[i] = keep * w[i] - step * mi / (sqrtf(vi * unbias2) + eps);
-    }
-    qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, 14.0 * (double)n, 7.0 * (double)n);
+    const struct constants c = {.beta1 = (float)how.beta1,
+                                .new1 = (float)(1 - how.beta1),
+                                .beta2 = (float)how.beta2,
+                                .new2 = (float)(1 - how.beta2),
+                                .unbias2 = (float)(1 / how.bias2),
+                                .eps = (float)how.eps,
+                                .keep = (float)(1 - how.lr * how.weight_decay),
+                                .step = (float)(how.lr / how.bias1),
+                                .scale = *qk_cpu_in(scale)};
+    for (int64_t k = 0; k <= how.more; k++)
+        one_adamw(qk_cpu_out(w) + k * how.stride, qk_cpu_out(m) + k * how.stride,
+                  qk_cpu_out(v) + k * how.stride_v, qk_cpu_in(g) + k * how.stride, n, c);
+    const double all = (double)n * (double)(how.more + 1);
+    qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, 14.0 * all, 7.0 * all);
 }

@@ -54,19 +54,26 @@ struct constants {
     float beta1, new1, beta2, new2, unbias2, eps, keep, step;
 };
 
-/* N neighbours per thread; narrow is NULL or the rounded copy of w. */
+/* Where the tensors begin and how many numbers they have. */
+struct tensors {
+    int64_t n, stride, stride_v;
+};
+
+/* N neighbours per thread of tensor blockIdx.y; narrow_ is NULL or the rounded copy of w. */
 template <int N>
 static __global__ void __launch_bounds__(THREADS)
-    adamw_step(float *__restrict__ w, bf16 *__restrict__ narrow, float *__restrict__ m,
-               float *__restrict__ v, const float *__restrict__ g, const float *scale, int64_t n,
+    adamw_step(float *__restrict__ w_, bf16 *__restrict__ narrow_, float *__restrict__ m_,
+               float *__restrict__ v_, const float *__restrict__ g_, const float *scale, tensors l,
                constants c)
 {
     typedef qk_pack<float, N> pack;
-    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * N;
-    if (i >= n)
+    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, from = blockIdx.y * l.stride;
+    if (i >= l.n / N)
         return;
-    const pack gs = *(const pack *)(g + i);
-    pack ws = *(const pack *)(w + i), ms = *(const pack *)(m + i), vs = *(const pack *)(v + i);
+    pack *w = (pack *)(w_ + from), *m = (pack *)(m_ + from);
+    pack *v = (pack *)(v_ + blockIdx.y * l.stride_v);
+    const pack gs = ((const pack *)(g_ + from))[i];
+    pack ws = w[i], ms = m[i], vs = v[i];
     qk_pack<bf16, N> rounded;
     const float factor = *scale;
     for (int e = 0; e < N; e++) {
@@ -76,11 +83,11 @@ static __global__ void __launch_bounds__(THREADS)
         ws.at[e] = c.keep * ws.at[e] - c.step * ms.at[e] / (sqrtf(vs.at[e] * c.unbias2) + c.eps);
         rounded.at[e] = qk_round<bf16>(ws.at[e]);
     }
-    *(pack *)(w + i) = ws;
-    *(pack *)(m + i) = ms;
-    *(pack *)(v + i) = vs;
-    if (narrow)
-        *(qk_pack<bf16, N> *)(narrow + i) = rounded;
+    w[i] = ws;
+    m[i] = ms;
+    v[i] = vs;
+    if (narrow_)
+        ((qk_pack<bf16, N> *)(narrow_ + from))[i] = rounded;
 }
 
 /* ---- the operations ---- */
@@ -121,14 +128,19 @@ void qk_cuda_adamw(struct qk_device *d, struct qk_buf w_, struct qk_buf m_, stru
         .keep = (float)(1 - how.lr * how.weight_decay),
         .step = (float)(how.lr / how.bias1),
     };
-    const bool packs = qk_cuda_packs<PACK>(w, 0) && qk_cuda_packs<PACK>(m, 0) &&
-                       qk_cuda_packs<PACK>(v, 0) && qk_cuda_packs<PACK>(g, 0) &&
-                       qk_cuda_packs<PACK>(narrow, 0);
-    const int64_t whole = packs ? n / PACK * PACK : 0, rest = n - whole;
-    qk_cuda_launch(d, adamw_step<PACK>, dim3((unsigned)qk_cuda_blocks(whole, PACK * THREADS)),
-                   THREADS, 0, w, narrow, m, v, g, scale, whole, c);
-    qk_cuda_launch(d, adamw_step<1>, dim3((unsigned)qk_cuda_blocks(rest, THREADS)), THREADS, 0,
-                   w + whole, narrow ? narrow + whole : NULL, m + whole, v + whole, g + whole,
-                   scale, rest, c);
-    qk_cuda_end(d, QK_CLASS_OPTIMIZER, 14 * (double)n, (narrow ? 30 : 28) * (double)n);
+    const bool packs = qk_cuda_packs<PACK>(w, how.stride) && qk_cuda_packs<PACK>(m, how.stride) &&
+                       qk_cuda_packs<PACK>(v, how.stride_v) && qk_cuda_packs<PACK>(g, how.stride) &&
+                       qk_cuda_packs<PACK>(narrow, how.stride);
+    const int64_t whole = packs ? n / PACK * PACK : 0;
+    const unsigned count = (unsigned)how.more + 1;
+    const tensors l = {whole, how.stride, how.stride_v},
+                  rest = {n - whole, how.stride, how.stride_v};
+    qk_cuda_launch(d, adamw_step<PACK>,
+                   dim3((unsigned)qk_cuda_blocks(whole, PACK * THREADS), count), THREADS, 0, w,
+                   narrow, m, v, g, scale, l, c);
+    qk_cuda_launch(d, adamw_step<1>, dim3((unsigned)qk_cuda_blocks(rest.n, THREADS), count),
+                   THREADS, 0, w + whole, narrow ? narrow + whole : NULL, m + whole, v + whole,
+                   g + whole, scale, rest, c);
+    const double all = (double)n * (double)count;
+    qk_cuda_end(d, QK_CLASS_OPTIMIZER, 14 * all, (narrow ? 30 : 28) * all);
 }
