@@ -216,6 +216,14 @@ int qk_checkpoint_tokenizer(struct qk_checkpoint *c, struct qk_buffer *to, struc
     return bad;
 }
 
+int qk_checkpoint_pruned(struct qk_checkpoint *c, char **text, struct qk_err *err)
+{
+    *text = NULL;
+    if (!qk_h5_has_attr(c->file, "/", "pruned"))
+        return 0;
+    return qk_h5_attr_text(c->file, "/", "pruned", text, err);
+}
+
 /* ---- writing ---- */
 
 static int put_attributes(struct qk_h5 *file, const struct qk_checkpoint_head *head,
@@ -227,7 +235,8 @@ static int put_attributes(struct qk_h5 *file, const struct qk_checkpoint_head *h
               qk_h5_put_text(file, "/", "config", config, err) != 0 ||
               qk_h5_put_int(file, "/", "step", head->step, err) != 0 ||
               qk_h5_put_int(file, "/", "tokens_seen", head->tokens_seen, err) != 0 ||
-              (head->eot >= 0 && qk_h5_put_int(file, "/", "eot", head->eot, err) != 0);
+              (head->eot >= 0 && qk_h5_put_int(file, "/", "eot", head->eot, err) != 0) ||
+              (head->pruned && qk_h5_put_text(file, "/", "pruned", head->pruned, err) != 0);
     free(config);
     return bad ? -1 : 0;
 }

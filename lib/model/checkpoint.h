@@ -37,6 +37,9 @@ int qk_checkpoint_probe(struct qk_checkpoint *c, int32_t **tokens, int64_t *n_se
                         struct qk_err *err);
 /* The tokenizer.json text that travels along: size 0 when absent. */
 int qk_checkpoint_tokenizer(struct qk_checkpoint *c, struct qk_buffer *to, struct qk_err *err);
+/* What was cut from it or from one that it was trained on from, JSON (study/measure/prune.h):
+ * malloc'd, NULL when nothing was. */
+int qk_checkpoint_pruned(struct qk_checkpoint *c, char **text, struct qk_err *err);
 
 /* ---- writing ---- */
 
@@ -48,6 +51,7 @@ struct qk_checkpoint_head {
     const int32_t *probe; /* [n_seq, T]; NULL for none */
     int64_t n_seq, T;
     const struct qk_buffer *tokenizer; /* NULL or empty for none */
+    const char *pruned;                /* NULL for none */
 };
 
 /* Begin a checkpoint: attributes, probe batch, tokenizer, provenance (NULL for none).  Then the

@@ -51,6 +51,14 @@ loss() { qk-eval -q "$1" --task loss --data t.h5 | jq .value; }
     [ "$(qk-probe -q b.h5 | jq .tokens_seen)" -eq 64 ]
 }
 
+@test "what is trained on from a cut remembers it, and is not scored on what calibrated it" {
+    qk-prune -q c.h5 --by svd --fraction 0.5 --calib t.h5:val -o p.h5
+    qk-train -q --from p.h5 --data t.h5 --until 32 --weights-only -o b.h5
+    qk-train -q --from b.h5 --data t.h5 --until 64 -o d.h5
+    fails 1 "qk-eval: t.h5: split val calibrated the cut of d.h5, and what it loses there says nothing: evaluate another split" \
+        qk-eval -q d.h5 --task loss --data t.h5 --split val -o out
+}
+
 @test "a cut of a cut remembers both" {
     qk-prune -q c.h5 --by gamma --fraction 0.25 -o p.h5
     qk-prune -q p.h5 --by svd --fraction 0.5 --calib t.h5:probe -o q.h5

@@ -350,10 +350,10 @@ int qk_prune_record(struct qk_checkpoint *c, cJSON **record, const char *path, s
 {
     char *text;
     *record = NULL;
-    if (!qk_h5_has_attr(c->file, "/", "pruned"))
-        return 0;
-    if (qk_h5_attr_text(c->file, "/", "pruned", &text, err) != 0)
+    if (qk_checkpoint_pruned(c, &text, err) != 0)
         return -1;
+    if (!text)
+        return 0;
     char *where = qk_format("%s: attribute 'pruned'", path);
     *record = qk_json_parse(text, where, err);
     int bad = *record ? 0 : -1;
@@ -379,14 +379,14 @@ static cJSON *calibration_json(const struct surgery *s)
     return calib;
 }
 
-/* What was done, and what had been done before. */
-static int put_record(struct surgery *s, struct qk_h5 *to, struct qk_err *err)
+/* What was done, and what had been done before: JSON, the caller's; NULL on failure. */
+static char *record(struct surgery *s, struct qk_err *err)
 {
     const struct qk_prune *p = s->p;
     const bool random = p->by == QK_CUT_RANDOM || p->by == QK_CUT_RANDOM_SUBSPACE;
     cJSON *before;
     if (qk_prune_record(&s->from, &before, p->from, err) != 0)
-        return -1;
+        return NULL;
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "by", names[p->by]);
     qk_json_add_number(json, "fraction", p->fraction);
@@ -400,10 +400,8 @@ static int put_record(struct surgery *s, struct qk_h5 *to, struct qk_err *err)
     if (before)
         cJSON_AddItemToObject(json, "before", before);
     char *text = cJSON_PrintUnformatted(json);
-    const int bad = qk_h5_put_text(to, "/", "pruned", text, err);
-    free(text);
     cJSON_Delete(json);
-    return bad;
+    return text;
 }
 
 static int write_pruned(struct surgery *s, struct qk_err *err)
@@ -413,17 +411,20 @@ static int write_pruned(struct surgery *s, struct qk_err *err)
         .config = &c->config, .step = c->step, .tokens_seen = c->tokens_seen, .eot = c->eot};
     int32_t *probe = NULL;
     struct qk_buffer tokenizer = {0};
+    char *pruned = record(s, err);
     struct qk_h5 *to = NULL;
-    if (qk_checkpoint_probe(c, &probe, &head.n_seq, &head.T, err) == 0 &&
+    if (pruned && qk_checkpoint_probe(c, &probe, &head.n_seq, &head.T, err) == 0 &&
         qk_checkpoint_tokenizer(c, &tokenizer, err) == 0) {
         head.probe = probe;
         head.tokenizer = &tokenizer;
+        head.pruned = pruned;
         to = qk_checkpoint_create(s->p->to, &head, s->p->provenance, err);
     }
-    int bad = !to || put_record(s, to, err) != 0;
+    int bad = !to;
     for (int i = 0; !bad && i < c->params.count; i++)
         bad = copy_tensor(s, &c->params.at[i], to, err);
     free(probe);
+    free(pruned);
     qk_buffer_free(&tokenizer);
     if (!bad)
         return qk_h5_commit(to, err);

@@ -262,7 +262,7 @@ static int take_travellers(struct qk_edge *e, struct qk_err *err)
         return -1;
     if (!e->tokenizer.size && qk_checkpoint_tokenizer(&e->source, &e->tokenizer, err) != 0)
         return -1;
-    return 0;
+    return qk_checkpoint_pruned(&e->source, &e->pruned, err);
 }
 
 static int check_keys(const struct qk_edge *e, struct qk_err *err)
@@ -322,6 +322,7 @@ void qk_edge_close(struct qk_edge *e)
     free(e->watch);
     free(e->probe);
     qk_buffer_free(&e->tokenizer);
+    free(e->pruned);
     *e = (struct qk_edge){0};
 }
 

@@ -35,6 +35,7 @@ struct qk_edge {
     int32_t *probe;
     int64_t n_seq, T_probe;
     struct qk_buffer tokenizer;
+    char *pruned; /* NULL for none */
 };
 
 /* Open everything, check everything that can be checked before the work. */

@@ -152,7 +152,8 @@ static int write_file(const struct qk_saver *s, struct qk_err *err)
                                             .probe = e->probe,
                                             .n_seq = e->n_seq,
                                             .T = e->T_probe,
-                                            .tokenizer = &e->tokenizer};
+                                            .tokenizer = &e->tokenizer,
+                                            .pruned = e->pruned};
     const bool partial = s->how != QK_SAVE_WHOLE, state = partial || !(o->weights_only || o->bf16);
     struct qk_h5 *file =
         qk_checkpoint_create(partial ? e->partial : o->out, &head, o->provenance, err);
