@@ -1,9 +1,9 @@
 # Validation loss and rank of the keys at every learning rate; a star on each winner.
 # gnuplot -e "data='F.dat'; out='F.png'" lr_sweep.gp
 set loadpath "pipelines/figures"
-height = 1060
+height = 1100
 load "style.gp"
-left_edge = 0.1; right_edge = 0.975; columns = 1; rows = 2; gap_y = 0.09; top_edge = 0.81
+left_edge = 0.1; right_edge = 0.975; columns = 1; rows = 2; gap_y = 0.09; top_edge = 0.81; bottom_edge = 0.135
 edges = ""
 do for [i = 1:n] { if (meta("edge " . letter(i)) eq "yes") { edges = edges . (edges eq "" ? "" : ", ") . short(i) } }
 note = "star: least validation loss on the split for choosing; Muon: its own rate, the AdamW part at a quarter"
