@@ -1,4 +1,5 @@
 /* Gradient norm and AdamW. */
+#include "compute/adamw.h"
 #include "compute/cpu/cpu.h"
 
 #include <math.h>
@@ -34,15 +35,12 @@ void qk_cpu_grad_norm(struct qk_device *d, struct qk_buf out_, struct qk_buf g_,
     qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, 2.0 * (double)n, (double)n);
 }
 
-struct constants {
-    float beta1, new1, beta2, new2, unbias2, eps, keep, step, scale;
-};
-
-static void one_adamw(float *w, float *m, float *v, const float *g, int64_t n, struct constants c)
+static void one_adamw(float *w, float *m, float *v, const float *g, float scale, int64_t n,
+                      struct qk_adamw_constants c)
 {
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < n; i++) {
-        float gi = g[i] * c.scale;
+        float gi = g[i] * scale;
         float mi = c.beta1 * m[i] + c.new1 * gi;
         float vi = c.beta2 * v[i] + c.new2 * gi * gi;
         m[i] = mi;
@@ -57,19 +55,11 @@ void qk_cpu_adamw(struct qk_device *d, struct qk_buf w, struct qk_buf m, struct 
     double start;
     if (!qk_cpu_begin(d, &start))
         return;
-    /* Constants in double first: 1 - 0.999f is off by 1e-5. */
-    const struct constants c = {.beta1 = (float)how.beta1,
-                                .new1 = (float)(1 - how.beta1),
-                                .beta2 = (float)how.beta2,
-                                .new2 = (float)(1 - how.beta2),
-                                .unbias2 = (float)(1 / how.bias2),
-                                .eps = (float)how.eps,
-                                .keep = (float)(1 - how.lr * how.weight_decay),
-                                .step = (float)(how.lr / how.bias1),
-                                .scale = *qk_cpu_in(scale)};
+    const struct qk_adamw_constants c = qk_adamw_constants(&how);
     for (int64_t k = 0; k <= how.more; k++)
         one_adamw(qk_cpu_out(w) + k * how.stride, qk_cpu_out(m) + k * how.stride,
-                  qk_cpu_out(v) + k * how.stride_v, qk_cpu_in(g) + k * how.stride, n, c);
+                  qk_cpu_out(v) + k * how.stride_v, qk_cpu_in(g) + k * how.stride,
+                  *qk_cpu_in(scale), n, c);
     const double all = (double)n * (double)(how.more + 1);
     qk_cpu_end(d, QK_CLASS_OPTIMIZER, start, 14.0 * all, 7.0 * all);
 }

@@ -1,4 +1,5 @@
 /* Gradient norm and AdamW. */
+#include "compute/adamw.h"
 #include "compute/cuda/device.cuh"
 
 #include <math.h>
@@ -50,10 +51,6 @@ static __global__ void __launch_bounds__(LAST_THREADS)
 
 /* ---- AdamW ---- */
 
-struct constants {
-    float beta1, new1, beta2, new2, unbias2, eps, keep, step;
-};
-
 /* Where the tensors begin and how many numbers they have. */
 struct tensors {
     int64_t n, stride, stride_v;
@@ -64,7 +61,7 @@ template <int N>
 static __global__ void __launch_bounds__(THREADS)
     adamw_step(float *__restrict__ w_, bf16 *__restrict__ narrow_, float *__restrict__ m_,
                float *__restrict__ v_, const float *__restrict__ g_, const float *scale, tensors l,
-               constants c)
+               struct qk_adamw_constants c)
 {
     typedef qk_pack<float, N> pack;
     const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, from = blockIdx.y * l.stride;
@@ -117,17 +114,7 @@ void qk_cuda_adamw(struct qk_device *d, struct qk_buf w_, struct qk_buf m_, stru
           *v = qk_cuda_at<float>(d, v_);
     const float *g = qk_cuda_at<float>(d, g_), *scale = qk_cuda_at<float>(d, scale_);
     bf16 *narrow = qk_cuda_narrow(w_);
-    /* Constants in double first: 1 - 0.999f is off by 1e-5. */
-    const constants c = {
-        .beta1 = (float)how.beta1,
-        .new1 = (float)(1 - how.beta1),
-        .beta2 = (float)how.beta2,
-        .new2 = (float)(1 - how.beta2),
-        .unbias2 = (float)(1 / how.bias2),
-        .eps = (float)how.eps,
-        .keep = (float)(1 - how.lr * how.weight_decay),
-        .step = (float)(how.lr / how.bias1),
-    };
+    const struct qk_adamw_constants c = qk_adamw_constants(&how);
     const bool packs = qk_cuda_packs<PACK>(w, how.stride) && qk_cuda_packs<PACK>(m, how.stride) &&
                        qk_cuda_packs<PACK>(v, how.stride_v) && qk_cuda_packs<PACK>(g, how.stride) &&
                        qk_cuda_packs<PACK>(narrow, how.stride);
