@@ -181,6 +181,25 @@ double qk_json_as_number(const cJSON *value)
     return number ? value->valuedouble : (double)NAN;
 }
 
+const cJSON *qk_json_find(const cJSON *object, const char *key)
+{
+    return cJSON_GetObjectItemCaseSensitive(object, key);
+}
+
+const cJSON *qk_json_find_at(const cJSON *object, int index)
+{
+    char key[16];
+    snprintf(key, sizeof key, "%d", index);
+    return qk_json_find(object, key);
+}
+
+void qk_json_add_at(cJSON *object, int index, cJSON *value)
+{
+    char key[16];
+    snprintf(key, sizeof key, "%d", index);
+    cJSON_AddItemToObject(object, key, value);
+}
+
 double qk_json_find_number(const cJSON *object, const char *key)
 {
     return qk_json_as_number(cJSON_GetObjectItemCaseSensitive(object, key));

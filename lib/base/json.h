@@ -34,8 +34,12 @@ const cJSON *qk_json_array(const cJSON *object, const char *key, const char *whe
                            struct qk_err *err);
 
 /* Members that may be missing (so may `object`): NaN or NULL where there is none of that type. */
+const cJSON *qk_json_find(const cJSON *object, const char *key);
 double qk_json_find_number(const cJSON *object, const char *key);
 const char *qk_json_find_text(const cJSON *object, const char *key);
+/* The same of an object whose keys are numbers, {"0": ..., "1": ...}; adding gives `value` away. */
+const cJSON *qk_json_find_at(const cJSON *object, int index);
+void qk_json_add_at(cJSON *object, int index, cJSON *value);
 /* The finite number that a value is; NaN when it is none, or NULL. */
 double qk_json_as_number(const cJSON *value);
 

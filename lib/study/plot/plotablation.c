@@ -5,11 +5,6 @@
 
 #include "study/plot/plotparts.h"
 
-static const cJSON *member(const cJSON *object, const char *key)
-{
-    return cJSON_GetObjectItemCaseSensitive(object, key);
-}
-
 /* ---- over time ---- */
 
 int qk_plot_trajectory(struct qk_buffer *to, const struct qk_plot *p, struct qk_err *err)
@@ -111,13 +106,13 @@ int qk_plot_waterfall(struct qk_buffer *to, const struct qk_plot *p, struct qk_e
 static bool is_run(const cJSON *run)
 {
     const cJSON *curve = run != NULL ? run->child : NULL;
-    return cJSON_IsArray(curve) && member(curve->child, "fraction") != NULL;
+    return cJSON_IsArray(curve) && qk_json_find(curve->child, "fraction") != NULL;
 }
 
 /* Draws are losses, or objects that hold one. */
 static double draw_of(const cJSON *item)
 {
-    return qk_json_as_number(cJSON_IsObject(item) ? member(item, "loss") : item);
+    return qk_json_as_number(cJSON_IsObject(item) ? qk_json_find(item, "loss") : item);
 }
 
 static void surgery_point(struct qk_buffer *to, const cJSON *point)
@@ -125,7 +120,7 @@ static void surgery_point(struct qk_buffer *to, const cJSON *point)
     const double loss = qk_json_find_number(point, "loss");
     double low = NAN, high = NAN;
     const cJSON *item;
-    cJSON_ArrayForEach(item, member(point, "draws"))
+    cJSON_ArrayForEach(item, qk_json_find(point, "draws"))
     {
         low = fmin(low, draw_of(item));
         high = fmax(high, draw_of(item));
@@ -165,7 +160,7 @@ int qk_plot_surgery(struct qk_buffer *to, const struct qk_plot *p, struct qk_err
             qk_buffer_format(to, " %s", curve->string);
             cJSON_ArrayForEach(point, curve)
             {
-                int n = cJSON_GetArraySize(member(point, "draws"));
+                int n = cJSON_GetArraySize(qk_json_find(point, "draws"));
                 draws = n > draws ? n : draws;
             }
         }
@@ -191,9 +186,7 @@ int qk_plot_surgery(struct qk_buffer *to, const struct qk_plot *p, struct qk_err
 
 static const cJSON *contribution_of(const struct qk_condition *c, int layer)
 {
-    char name[16];
-    snprintf(name, sizeof name, "%d", layer);
-    return member(member(c->mean.json, "contribution"), name);
+    return qk_json_find_at(qk_json_find(c->mean.json, "contribution"), layer);
 }
 
 static int scatter_block(struct qk_buffer *to, const struct qk_condition *c, const char *figure,
@@ -202,7 +195,7 @@ static int scatter_block(struct qk_buffer *to, const struct qk_condition *c, con
     qk_buffer_format(to, "# %s: layer, |gamma_j|, contribution c_j\n", c->name);
     for (int l = 0; l < c->mean.layers; l++) {
         const cJSON *layer = contribution_of(c, l);
-        const cJSON *gamma = member(layer, "gamma"), *share = member(layer, "c");
+        const cJSON *gamma = qk_json_find(layer, "gamma"), *share = qk_json_find(layer, "c");
         if (cJSON_GetArraySize(gamma) == 0 ||
             cJSON_GetArraySize(gamma) != cJSON_GetArraySize(share))
             return qk_fail(err, "%s: 'contribution' of %s has no pairs for layer %d", figure,
@@ -233,7 +226,7 @@ int qk_plot_gamma_svd(struct qk_buffer *to, const struct qk_plot *p, struct qk_e
     for (int i = 0; i < shown.count; i++)
         qk_buffer_format(to, " %s", shown.at[i]->name);
     qk_buffer_format(to, "\n# layers: %d\n", shown.at[0]->mean.layers);
-    const cJSON *site = member(contribution_of(shown.at[0], 0), "site");
+    const cJSON *site = qk_json_find(contribution_of(shown.at[0], 0), "site");
     if (cJSON_IsString(site))
         qk_buffer_format(to, "# keys: %s\n", qk_plot_site_words(site->valuestring));
     for (int i = 0; i < shown.count; i++)

@@ -5,11 +5,6 @@
 
 #include "study/plot/plotparts.h"
 
-static const cJSON *member(const cJSON *object, const char *key)
-{
-    return cJSON_GetObjectItemCaseSensitive(object, key);
-}
-
 /* ---- trajectories ---- */
 
 int qk_plot_val_loss(struct qk_buffer *to, const struct qk_plot *p, struct qk_err *err)
@@ -61,7 +56,7 @@ int qk_plot_loss_pr(struct qk_buffer *to, const struct qk_plot *p, struct qk_err
 /* Entropy of attention that looks at every earlier token alike: mean over t = 1..T of ln t. */
 static double uniform_entropy(const struct qk_results *r)
 {
-    const double length = qk_json_find_number(member(r->json, "config"), "seq_len");
+    const double length = qk_json_find_number(qk_json_find(r->json, "config"), "seq_len");
     double sum = 0;
     if (!(length >= 1 && length <= 1 << 20))
         return NAN;
@@ -132,8 +127,8 @@ int qk_plot_sv_spectra(struct qk_buffer *to, const struct qk_plot *p, struct qk_
  */
 static double rate_of(const cJSON *item)
 {
-    const cJSON *lr = member(item, "lr");
-    if (cJSON_IsNumber(member(item, "rate")))
+    const cJSON *lr = qk_json_find(item, "lr");
+    if (cJSON_IsNumber(qk_json_find(item, "rate")))
         return qk_json_find_number(item, "rate");
     const double muon = qk_json_find_number(lr, "muon");
     return cJSON_IsNumber(lr) ? qk_json_as_number(lr)
@@ -143,7 +138,7 @@ static double rate_of(const cJSON *item)
 
 static bool is_configuration(const cJSON *item)
 {
-    return cJSON_IsArray(member(item, "grid")) && member(item, "lr") != NULL;
+    return cJSON_IsArray(qk_json_find(item, "grid")) && qk_json_find(item, "lr") != NULL;
 }
 
 int qk_plot_lr_sweep(struct qk_buffer *to, const struct qk_plot *p, struct qk_err *err)
@@ -156,7 +151,7 @@ int qk_plot_lr_sweep(struct qk_buffer *to, const struct qk_plot *p, struct qk_er
             continue;
         count++;
         qk_buffer_format(to, "# edge %s: %s\n", item->string,
-                         cJSON_IsTrue(member(item, "edge")) ? "yes" : "no");
+                         cJSON_IsTrue(qk_json_find(item, "edge")) ? "yes" : "no");
     }
     if (count == 0)
         return qk_fail(err, "%s: no configuration with a 'grid' in it", p->figure);
@@ -166,7 +161,7 @@ int qk_plot_lr_sweep(struct qk_buffer *to, const struct qk_plot *p, struct qk_er
             continue;
         const double winner = rate_of(item);
         qk_buffer_format(to, "# %s: rate, val loss, PR of keys, 1 at the winner\n", item->string);
-        cJSON_ArrayForEach(point, member(item, "grid"))
+        cJSON_ArrayForEach(point, qk_json_find(item, "grid"))
         {
             const double rate = rate_of(point);
             qk_buffer_format(to, "%.10g", rate);

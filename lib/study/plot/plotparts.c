@@ -101,22 +101,15 @@ double qk_plot_gamma_cv(const struct qk_results *r, const struct qk_plot_at *at)
     return r->gamma_cv == NULL ? NAN : qk_results_at(r, r->gamma_cv, at->layer, at->point);
 }
 
-static const cJSON *member(const cJSON *object, const char *key)
-{
-    return cJSON_GetObjectItemCaseSensitive(object, key);
-}
-
 double qk_plot_site_pr(const struct qk_results *r, const struct qk_plot_at *at)
 {
-    return qk_json_as_number(
-        cJSON_GetArrayItem(member(member(r->json, "mean_pr_sites"), at->key), at->point));
+    return qk_json_as_number(cJSON_GetArrayItem(
+        qk_json_find(qk_json_find(r->json, "mean_pr_sites"), at->key), at->point));
 }
 
 static const cJSON *spectra_of_layer(const struct qk_results *r, int layer)
 {
-    char name[16];
-    snprintf(name, sizeof name, "%d", layer);
-    return member(member(member(r->json, "spectra"), "layers"), name);
+    return qk_json_find_at(qk_json_find(qk_json_find(r->json, "spectra"), "layers"), layer);
 }
 
 double qk_plot_sigma(const struct qk_results *r, const struct qk_plot_at *at)
@@ -127,7 +120,7 @@ double qk_plot_sigma(const struct qk_results *r, const struct qk_plot_at *at)
 
 bool qk_plot_spectra_of(const struct qk_results *r, struct qk_plot_spectra *s)
 {
-    s->tokens = member(member(r->json, "spectra"), "tokens");
+    s->tokens = qk_json_find(qk_json_find(r->json, "spectra"), "tokens");
     s->points = cJSON_GetArraySize(s->tokens);
     s->values = cJSON_GetArraySize(cJSON_GetArrayItem(spectra_of_layer(r, 0), 0));
     return s->points > 0 && s->values > 0;

@@ -43,9 +43,8 @@ static void add_layers(const struct qk_gather_run *r, cJSON *out, const char *ke
     cJSON *object = cJSON_CreateObject();
     bool any = false;
     for (int l = 0; l < r->layers; l++) {
-        char name[16];
-        snprintf(name, sizeof name, "%d", l);
-        cJSON *row = cJSON_AddArrayToObject(object, name);
+        cJSON *row = cJSON_CreateArray();
+        qk_json_add_at(object, l, row);
         for (int i = 0; i < r->count; i++) {
             const double value = number(r->points[i].probe, l, text);
             any |= !isnan(value);
@@ -151,9 +150,8 @@ static void add_spectra(const struct qk_gather_run *r, cJSON *out)
     cJSON_AddStringToObject(spectra, "site", r->g->site);
     cJSON *layers = cJSON_AddObjectToObject(spectra, "layers");
     for (int l = 0; l < r->layers; l++) {
-        char name[16];
-        snprintf(name, sizeof name, "%d", l);
-        cJSON *rows = cJSON_AddArrayToObject(layers, name);
+        cJSON *rows = cJSON_CreateArray();
+        qk_json_add_at(layers, l, rows);
         for (int i = 0; i < r->count; i++)
             if (add_spectrum(r, r->points[i].probe, l, rows) && l == 0)
                 cJSON_AddItemToArray(tokens, qk_json_number(r->points[i].tokens));
@@ -203,11 +201,9 @@ static void add_contribution(const struct qk_gather_run *r, cJSON *out)
     const cJSON *probe = r->points[r->count - 1].probe;
     cJSON *object = cJSON_CreateObject();
     for (int l = 0; l < r->layers; l++) {
-        char name[16];
-        snprintf(name, sizeof name, "%d", l);
         cJSON *one = contribution_of(qk_gather_layer_at(probe, l));
         if (one != NULL)
-            cJSON_AddItemToObject(object, name, one);
+            qk_json_add_at(object, l, one);
     }
     if (object->child != NULL)
         cJSON_AddItemToObject(out, "contribution", object);

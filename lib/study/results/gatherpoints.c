@@ -129,9 +129,8 @@ static void add_layer_pr(const struct qk_gather_run *r, cJSON *out)
 {
     cJSON *object = cJSON_AddObjectToObject(out, "layer_pr");
     for (int l = 0; l < r->layers; l++) {
-        char name[16];
-        snprintf(name, sizeof name, "%d", l);
-        cJSON *row = cJSON_AddArrayToObject(object, name);
+        cJSON *row = cJSON_CreateArray();
+        qk_json_add_at(object, l, row);
         for (int i = 0; i < r->count; i++)
             cJSON_AddItemToArray(
                 row, qk_json_number(qk_gather_layer(r->points[i].probe, l, "k_pr", r->g->site)));
@@ -143,9 +142,8 @@ static void add_gains(const struct qk_gather_run *r, cJSON *out, bool learned)
     cJSON *cv = cJSON_AddObjectToObject(out, "gamma_cv");
     cJSON *final = learned ? cJSON_AddObjectToObject(out, "gamma_final") : NULL;
     for (int l = 0; l < r->layers && gain_of(r->points[0].probe, l) != NULL; l++) {
-        char name[16];
-        snprintf(name, sizeof name, "%d", l);
-        cJSON *row = cJSON_AddArrayToObject(cv, name);
+        cJSON *row = cJSON_CreateArray();
+        qk_json_add_at(cv, l, row);
         for (int i = 0; i < r->count; i++) {
             const cJSON *gain = gain_of(r->points[i].probe, l);
             cJSON_AddItemToArray(row, qk_json_number(qk_json_find_number(gain, "cv")));
@@ -153,7 +151,7 @@ static void add_gains(const struct qk_gather_run *r, cJSON *out, bool learned)
         const cJSON *last = gain_of(r->points[r->count - 1].probe, l);
         const cJSON *values = cJSON_GetObjectItemCaseSensitive(last, "values");
         if (final != NULL && cJSON_IsArray(values))
-            cJSON_AddItemToObject(final, name, cJSON_Duplicate(values, 1));
+            qk_json_add_at(final, l, cJSON_Duplicate(values, 1));
     }
 }
 

@@ -66,10 +66,9 @@ static int read_layers(const struct qk_results *r, const cJSON *object, bool who
                        const char *key, const char *where, struct qk_err *err)
 {
     for (int l = 0; l < r->layers; l++) {
-        char name[16], label[64];
-        snprintf(name, sizeof name, "%d", l);
-        snprintf(label, sizeof label, "%s.%s", key, name);
-        const cJSON *row = cJSON_GetObjectItemCaseSensitive(object, name);
+        char label[64];
+        snprintf(label, sizeof label, "%s.%d", key, l);
+        const cJSON *row = qk_json_find_at(object, l);
         if (row == NULL && whole)
             return qk_fail(err, "%s: '%s' has no layer %d", where, key, l);
         if (row != NULL &&
@@ -128,9 +127,7 @@ static int read_gamma_final(struct qk_results *r, const char *where, struct qk_e
     r->gamma_mean = nan_array(r->layers);
     r->gamma_sd = nan_array(r->layers);
     for (int l = 0; l < r->layers; l++) {
-        char name[16];
-        snprintf(name, sizeof name, "%d", l);
-        const cJSON *row = cJSON_GetObjectItemCaseSensitive(object, name), *item;
+        const cJSON *row = qk_json_find_at(object, l), *item;
         int n = cJSON_GetArraySize(row), i = 0;
         double *values = nan_array(n);
         bool bad = n == 0 || !cJSON_IsArray(row);
