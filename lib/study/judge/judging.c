@@ -81,7 +81,7 @@ const char *qk_difference_is(const struct qk_difference *d)
     return fabs(d->pr.mean) < QK_TOLERANCE_PR ? "none" : d->pr.mean > 0 ? "higher" : "lower";
 }
 
-static cJSON *paired_json(const struct qk_paired *s)
+cJSON *qk_paired_json(const struct qk_paired *s)
 {
     cJSON *o = cJSON_CreateObject();
     qk_json_add_number(o, "difference", s->mean);
@@ -89,27 +89,38 @@ static cJSON *paired_json(const struct qk_paired *s)
     qk_json_add_number(o, "sd", s->sd);
     qk_json_add_number(o, "low95", s->low95);
     qk_json_add_number(o, "high95", s->high95);
-    qk_json_add_number(o, "low90", s->low90);
-    qk_json_add_number(o, "high90", s->high90);
     qk_json_add_number(o, "p_t", s->p_t);
     qk_json_add_number(o, "p_signflip", s->p_flip);
-    qk_json_add_number(o, "p_tost", s->p_tost);
+    return o;
+}
+
+void qk_paired_add_equivalence(cJSON *to, const struct qk_paired *s)
+{
+    qk_json_add_number(to, "low90", s->low90);
+    qk_json_add_number(to, "high90", s->high90);
+    qk_json_add_number(to, "p_tost", s->p_tost);
     if (s->n >= 2)
-        cJSON_AddStringToObject(o, "equivalence", qk_stats_equivalence_name(s->equivalence));
+        cJSON_AddStringToObject(to, "equivalence", qk_stats_equivalence_name(s->equivalence));
     else
-        cJSON_AddNullToObject(o, "equivalence");
+        cJSON_AddNullToObject(to, "equivalence");
+}
+
+static cJSON *whole_json(const struct qk_paired *s)
+{
+    cJSON *o = qk_paired_json(s);
+    qk_paired_add_equivalence(o, s);
     return o;
 }
 
 static cJSON *difference_json(const struct qk_difference *d)
 {
-    cJSON *o = paired_json(&d->pr);
+    cJSON *o = whole_json(&d->pr);
     qk_json_add_number(o, "p_holm", d->p_holm);
     cJSON_AddStringToObject(o, "is", qk_difference_is(d));
-    cJSON_AddItemToObject(o, "loss", paired_json(&d->loss));
+    cJSON_AddItemToObject(o, "loss", whole_json(&d->loss));
     cJSON_AddStringToObject(o, "loss_of", d->loss_is_val ? "val" : "train");
-    cJSON_AddItemToObject(o, "queries", paired_json(&d->q));
-    cJSON_AddItemToObject(o, "form", paired_json(&d->qk));
+    cJSON_AddItemToObject(o, "queries", whole_json(&d->q));
+    cJSON_AddItemToObject(o, "form", whole_json(&d->qk));
     qk_json_add_number(o, "layers_above", d->layers_above);
     qk_json_add_number(o, "layer_mean_abs", d->layer_abs);
     return o;

@@ -22,6 +22,11 @@ void qk_differences_adjust(struct qk_difference *list, int n);
  * "open" when it is inconclusive. */
 const char *qk_difference_is(const struct qk_difference *d);
 
+/* Paired differences for verdict.json: mean, deviation, 95 % interval and tests against 0; then
+ * what the equivalence test adds, null from one seed. */
+cJSON *qk_paired_json(const struct qk_paired *s);
+void qk_paired_add_equivalence(cJSON *to, const struct qk_paired *s);
+
 /* A verdict under way: what stands between outcome and sentence, then the members by these names;
  * all owned, until qk_judging_end takes them. */
 struct qk_judging {

@@ -1,32 +1,14 @@
 /* What causal50m's verdict was made from, for verdict.json. */
 #include <math.h>
 
+#include "study/judge/judging.h"
 #include "study/judge/verdict.h"
-
-static cJSON *paired_json(const struct qk_paired *s)
-{
-    cJSON *o = cJSON_CreateObject();
-    qk_json_add_number(o, "difference", s->mean);
-    qk_json_add_number(o, "n", s->n);
-    qk_json_add_number(o, "sd", s->sd);
-    qk_json_add_number(o, "low95", s->low95);
-    qk_json_add_number(o, "high95", s->high95);
-    qk_json_add_number(o, "p_t", s->p_t);
-    qk_json_add_number(o, "p_signflip", s->p_flip);
-    return o;
-}
 
 static cJSON *contrast_json(const struct qk_contrast *k)
 {
-    cJSON *o = paired_json(&k->pr);
-    qk_json_add_number(o, "low90", k->pr.low90);
-    qk_json_add_number(o, "high90", k->pr.high90);
-    qk_json_add_number(o, "p_tost", k->pr.p_tost);
+    cJSON *o = qk_paired_json(&k->pr);
+    qk_paired_add_equivalence(o, &k->pr);
     qk_json_add_number(o, "p_holm", k->p_holm);
-    if (k->pr.n >= 2)
-        cJSON_AddStringToObject(o, "equivalence", qk_stats_equivalence_name(k->pr.equivalence));
-    else
-        cJSON_AddNullToObject(o, "equivalence");
     cJSON_AddItemToObject(o, "seeds", qk_json_numbers(k->seeds, k->pr.n));
     qk_json_add_number(o, "plateau_mean", k->plateau_mean);
     qk_json_add_number(o, "plateau_sd", k->plateau_sd);
@@ -34,8 +16,8 @@ static cJSON *contrast_json(const struct qk_contrast *k)
     qk_json_add_number(o, "layer_mean_abs", k->layer_abs);
     qk_json_add_number(o, "layers_above", k->layers_above);
     cJSON *loss = cJSON_AddObjectToObject(o, "loss");
-    cJSON_AddItemToObject(loss, "train", paired_json(&k->train));
-    cJSON_AddItemToObject(loss, "val", paired_json(&k->val));
+    cJSON_AddItemToObject(loss, "train", qk_paired_json(&k->train));
+    cJSON_AddItemToObject(loss, "val", qk_paired_json(&k->val));
     qk_json_add_number(loss, "sign_changes", k->sign_changes);
     qk_json_add_number(loss, "sign_points", k->sign_points);
     return o;
