@@ -25,7 +25,7 @@ static const char *text_of(const cJSON *object, const char *key)
     return text != NULL ? text : "";
 }
 
-/* The record of qk-prune, an object or its text. */
+/* The record of qk-prune. */
 static int read_pruned(struct cut *c, const cJSON *pruned, struct qk_err *err)
 {
     const cJSON *calibration = cJSON_GetObjectItemCaseSensitive(pruned, "calibration");
@@ -78,15 +78,9 @@ static int read_cut(struct cut *c, const char *operand, struct qk_err *err)
     if (json == NULL)
         return -1;
     const cJSON *pruned = cJSON_GetObjectItemCaseSensitive(json, "pruned");
-    cJSON *parsed = NULL;
     int bad = read_loss(c, json, err);
-    if (!bad && cJSON_IsString(pruned)) {
-        pruned = parsed = qk_json_parse(pruned->valuestring, c->path, err);
-        bad = parsed == NULL;
-    }
-    if (!bad && cJSON_IsObject(pruned))
+    if (!bad && pruned != NULL && !cJSON_IsNull(pruned))
         bad = read_pruned(c, pruned, err);
-    cJSON_Delete(parsed);
     cJSON_Delete(json);
     return bad ? -1 : 0;
 }
